@@ -1,0 +1,59 @@
+# Two commands do the main work: `make report` and `make test`. Both make .venv first, where it is missing.
+# Other Python: make PYTHON=python3.12 test. Other report: make report MODEL=Qwen/Qwen3-8B GPU=A10G
+
+PYTHON ?= python3
+MODEL  ?= meta-llama/Llama-3.1-8B
+GPU    ?= L4
+LOCK   ?= requirements.lock
+
+BIN   := .venv/bin
+STAMP := .venv/.installed
+UV    := $(shell uv --version >/dev/null 2>&1 && command -v uv)
+
+NBVAL      := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout 300
+
+.PHONY: help report test lint format lab bench refresh lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+report: $(STAMP)  ## write reports/Llama-3.1-8B--L4.html, to be read offline
+	$(BIN)/vram report -p model $(MODEL) -p gpu $(GPU)
+
+test: $(STAMP)  ## the whole regression: unit tests, doctests, notebooks, the wheel
+	$(BIN)/python -m pytest tests vramlib notebooks $(NBVAL) -n auto --dist loadfile
+
+lint: $(STAMP)  ## format, lint and docstring rules, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put files into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+
+bench: $(STAMP)  ## one estimate beside json.loads of the same config
+	$(BIN)/python tools/bench.py
+
+refresh: $(STAMP)  ## run every notebook and store it as the tests expect
+	$(BIN)/python -m vramlib.export refresh notebooks/*.ipynb
+
+lock: $(STAMP)  ## names and versions that `make` installs, from the bounds of pyproject.toml
+	uv pip compile --quiet --universal --upgrade --no-header --no-annotate --no-emit-index-url \
+	    --extra test --extra lint --extra hub pyproject.toml -o requirements.lock
+
+clean:  ## remove the environment and what was built
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(STAMP): pyproject.toml $(LOCK)
+ifneq ($(UV),)
+	@test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) .venv
+	uv pip install --quiet --python $(BIN)/python -c $(LOCK) -e '.[test,lint]'
+else
+	@test -x $(BIN)/python || $(PYTHON) tools/create_venv.py .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e '.[test,lint]'
+endif
+	@touch $@
