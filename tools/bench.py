@@ -1,5 +1,6 @@
 """Time of one estimate beside json.loads of the same model's config.json, as a ratio."""
 
+import json
 import timeit
 
 import vramlib
@@ -20,7 +21,7 @@ def main() -> None:
     text = max(data_dir().glob("models/*Llama-3.1-8B.json"), key=lambda f: len(f.name)).read_text("utf-8")
     vramlib.estimate(model=MODEL, gpu=GPU)
     estimate = milliseconds("run(model=model, gpu=gpu)", run=vramlib.estimate, model=MODEL, gpu=GPU)
-    loads = milliseconds("json.loads(text)", json=__import__("json"), text=text)
+    loads = milliseconds("json.loads(text)", json=json, text=text)
     print(
         f"estimate {estimate:.4f} ms; json.loads of its config {loads:.4f} ms; ratio {estimate / loads:.1f}"
     )
