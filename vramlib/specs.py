@@ -35,6 +35,17 @@ PART_NAMES = {
     "fragmentation": "Memory fragmentation",
     "multi_process": "Multi-process overhead",
 }
+# Okabe & Ito's set (2008), which stays apart for colour-blind eyes, with a grey for its black.
+PART_COLORS = {
+    "model_weights": "#0072B2",
+    "kv_cache": "#E69F00",
+    "activations": "#009E73",
+    "cuda_context": "#606060",
+    "framework_buffers": "#56B4E9",
+    "prefill_padding": "#CC79A7",
+    "fragmentation": "#F0E442",
+    "multi_process": "#D55E00",
+}
 DTYPE_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
 SPLITS = ("none", "out", "in", "kv", "vocab")
 ROLES = (
@@ -62,6 +73,7 @@ class Tensor:
     linear : a matrix that weight quantization may compress [-]
     dtype : storage type when it does not follow the model's (``float32``, ``int32``, ``Q4_K``); ``""`` follows [-]
     nbytes : exact bytes of one such tensor as read from a file's header; -1 when computed from shape and type [byte]
+    auxiliary : a scale, zero point or index of a compressed matrix: bytes, but no parameters [-]
     """
 
     name: str
@@ -74,6 +86,7 @@ class Tensor:
     linear: bool = False
     dtype: str = ""
     nbytes: int = -1
+    auxiliary: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.split not in SPLITS:
@@ -88,8 +101,8 @@ class Tensor:
 
     @property
     def num_params(self) -> int:
-        """Elements of all ``count`` tensors [element]."""
-        return self.count * self.numel
+        """Parameters that all ``count`` tensors stand for: their elements, none for the scales of a compressed one."""
+        return 0 if self.auxiliary else self.count * self.numel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,7 +395,7 @@ class EngineSpec:
 
     name: str
     version: str
-    constants: Mapping[str, Mapping[str, Any]]
+    constants: Mapping[str, Mapping[str, Any]] = field(hash=False, compare=False)
     known: bool = True
 
     def value(self, key: str) -> Any:
