@@ -39,7 +39,7 @@ bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py
 
 refresh: $(STAMP)  ## run every notebook and store it as the tests expect
-	$(BIN)/python -m vramlib.export refresh notebooks/*.ipynb
+	$(BIN)/python -m vramlib.notebook refresh notebooks/*.ipynb
 
 lock: $(STAMP)  ## names and versions that `make` installs, from the bounds of pyproject.toml
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate --no-emit-index-url \

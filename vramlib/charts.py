@@ -101,7 +101,7 @@ def intervals(estimate: Any, *, labels: Mapping[str, str] | None = None, title: 
     )
     description = ". ".join(row["row"].replace("|", ": ") + f", {row['basis']}" for row in rows)
     title = title or "Each part and how far to trust it"
-    return page_wide(alt.layer(span, point), title, description, height=alt.Step(34))
+    return page_wide(alt.layer(span, point), title, description, height=34 * len(rows))
 
 
 def context_batch_map(rows: Iterable[Mapping[str, Any]], *, title: str = "") -> alt.LayerChart:
@@ -133,7 +133,12 @@ def context_batch_map(rows: Iterable[Mapping[str, Any]], *, title: str = "") -> 
     text = base.mark_text(color="black", fontSize=11).encode(text="sign:N")
     fitting = sum(cell["verdict"] == FITS for cell in cells)
     description = f"{fitting} of {len(cells)} combinations of context and batch fit"
-    return page_wide(alt.layer(fill, text), title or "What fits", description, height=alt.Step(28))
+    return page_wide(
+        alt.layer(fill, text),
+        title or "What fits",
+        description,
+        height=28 * len({cell["batch_size"] for cell in cells}),
+    )
 
 
 _TICKS = (0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -171,8 +176,8 @@ def _rows(estimate: Any, labels: Mapping[str, str]) -> list[dict[str, Any]]:
 def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
     """One field of the map: what it needs, its verdict, and the sign that says so without colour."""
     return {
-        "context_tokens": row["context_tokens"],
-        "batch_size": row["batch_size"],
+        "context_tokens": int(row["context_tokens"]),
+        "batch_size": int(row["batch_size"]),
         "needed": f"{row['total_bytes'] / GiB:.2f} GiB = {row['total_bytes'] / GB:.2f} GB",
         "verdict": FITS if row["fits"] else TOO_BIG,
         "sign": f"{row['total_bytes'] / GiB:.3g}" if row["fits"] else "×",

@@ -13,6 +13,7 @@ import hashlib
 import html
 import json
 import os
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def to_html(chart: altair.TopLevelMixin) -> str:
 
 
 def page_wide(
-    chart: Any, title: str, description: str, *, height: Any, subtitle: bool = False
+    chart: Any, title: str, description: str, *, height: int, subtitle: bool = False
 ) -> altair.LayerChart:
     """What all charts share: the page's width, colours for light and dark, words for a screen reader.
 
@@ -108,7 +109,7 @@ def page_wide(
     chart : a layered chart [-]
     title : what stands above it [-]
     description : the picture in words [-]
-    height : of the drawing [px], or a step for each row
+    height : of the drawing without its axes [px]
     subtitle : whether the description is also shown [-]
 
     Returns
@@ -117,7 +118,8 @@ def page_wide(
     """
     head = altair.TitleParams(title, subtitle=description if subtitle else altair.Undefined, anchor="start")
     chart = chart.properties(title=head, description=f"{title}. {description}", background="transparent")
-    chart = chart.properties(width="container", height=height).configure_view(stroke=None)
+    fit = altair.AutoSizeParams(type="fit-x", contains="padding")
+    chart = chart.properties(width="container", height=height, autosize=fit).configure_view(stroke=None)
     grey = {"labelColor": GREY, "titleColor": GREY}
     chart = chart.configure_axis(**grey, gridColor=GREY, gridOpacity=0.25, tickColor=GREY, labelFontSize=11)
     chart = chart.configure_title(color=GREY, subtitleColor=GREY, fontSize=14)
@@ -137,9 +139,10 @@ def enable() -> None:
 
 
 def _svg(spec: dict[str, Any]) -> str:
-    """The picture; it has no page to take its width from."""
+    """The picture: it has no page to take its width from, and an image's inner labels are read by no one."""
     fixed = {**spec, "width": STATIC_WIDTH} if spec.get("width") == "container" else spec
-    return vl_convert.vegalite_to_svg(fixed, vl_version=VEGA_LITE)
+    svg = vl_convert.vegalite_to_svg(fixed, vl_version=VEGA_LITE)
+    return re.sub(r' (?:aria-[a-z]+|role|class|pointer-events)="[^"]*"', "", svg)
 
 
 def _title(spec: dict[str, Any]) -> str:

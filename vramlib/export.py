@@ -1,0 +1,140 @@
+"""A notebook as one HTML file that opens with no network, on a phone as on a desk."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from vramlib.formulas import Formulas
+from vramlib.notebook import tags
+from vramlib.vega import PAGE_JS, bundle
+
+HIDDEN_TAGS = {"live", "remove-cell"}
+
+# The browser itself refuses every address outside the file; Vega compiles its expressions, hence unsafe-eval.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+)
+
+_PAGE = """<!DOCTYPE html>
+<html lang="{lang}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{style}
+</style>
+{script}
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def export_html(
+    nb_path: str | Path, html_path: str | Path, *, show_code: bool = False, lang: str = "en"
+) -> Path:
+    """Write a notebook's stored outputs as one HTML file: live charts, formulas, no request to a network.
+
+    Cells tagged ``live`` (their sliders need a kernel), ``remove-cell`` and those of another language
+    (``lang-vi`` in an English page) are left out.
+
+    Parameters
+    ----------
+    nb_path : a notebook that was run [-]
+    html_path : the page to write, its folder is made where missing [-]
+    show_code : whether the code stands beside its results [-]
+    lang : the page's language, as in ``<html lang>`` [-]
+
+    Returns
+    -------
+    The page's path [-]
+
+    Raises
+    ------
+    ValueError : a formula cannot be read
+    """
+    notebook = nbformat.read(nb_path, as_version=4)
+    page = page_html(notebook, show_code=show_code, lang=lang, title=Path(nb_path).stem)
+    target = Path(html_path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title: str = "") -> str:
+    """The page of a notebook as text.
+
+    Parameters
+    ----------
+    notebook : what nbformat reads; changed in place [-]
+    show_code : whether the code stands beside its results [-]
+    lang : the page's language [-]
+    title : used where the notebook has no heading [-]
+
+    Returns
+    -------
+    A whole HTML document [-]
+    """
+    heading = _heading(notebook) or title
+    body = _body(notebook, show_code=show_code, lang=lang)
+    script = bundle(PAGE_JS).replace("</script", "<\\/script") if "data-chart=" in body else ""
+    return _PAGE.format(
+        lang=html.escape(lang),
+        policy=_POLICY,
+        title=html.escape(heading),
+        style=_style(show_code),
+        script=f'<script type="module">{script}</script>' if script else "",
+        body=body,
+    )
+
+
+def _body(notebook: Any, *, show_code: bool, lang: str) -> str:
+    """The cells as HTML: tables in boxes that scroll, nothing that a network would have to send."""
+    notebook.metadata.pop("widgets", None)
+    used = {tag for cell in notebook.cells for tag in tags(cell)}
+    other = {tag for tag in used if tag.startswith("lang-") and tag != f"lang-{lang}"}
+    hidden = TagRemovePreprocessor(remove_cell_tags=HIDDEN_TAGS | other, enabled=True)
+    formulas = Formulas(enabled=True)
+    settings = Config({"HTMLExporter": {"exclude_input": not show_code, "language_code": lang}})
+    exporter = HTMLExporter(template_name="basic", config=settings)
+    for step in (hidden, formulas):
+        exporter.register_preprocessor(step, enabled=True)
+    body, _ = exporter.from_notebook_node(notebook)
+    body = re.sub(r"<(script|link|iframe|img)\b[^>]*\b(?:src|href)=[\"']https?:[^>]*>(</\1>)?", "", body)
+    body = re.sub(
+        r"(<table\b.*?</table>)", r'<div class="scroll" tabindex="0">\1</div>', body, flags=re.DOTALL
+    )
+    return formulas.fill(body)
+
+
+def _heading(notebook: Any) -> str:
+    """The first heading of the notebook, in a cell or in what a cell shows."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts += [output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
+    found = re.search(r"^# +(.+)$", "\n".join(texts), re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _style(show_code: bool) -> str:
+    """The page's style sheet, with the colours of code where code is shown."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    if not show_code:
+        return style
+    light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("friendly", "monokai"))
+    return f"{style}\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
