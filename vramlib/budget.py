@@ -1,0 +1,191 @@
+"""What a preallocating engine reserves at start, by its own arithmetic, and the KV pool that this leaves.
+
+Not demand: a pool that is reserved and empty is shown here and nowhere else. Like is compared with like: these are the
+figures that an engine prints in its start-up log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from vramlib.components import (
+    activations,
+    compute_buffer,
+    cuda_context,
+    fragmentation,
+    framework_buffers,
+    kv_cache,
+    kv_cells,
+    kv_pool,
+    model_weights,
+    multi_process,
+    prefill_padding,
+    sglang_pool,
+)
+from vramlib.specs import DTYPE_BITS, Budget, Scenario
+from vramlib.units import maximum
+
+
+def of(s: Scenario) -> Budget | None:
+    """The budget of a scenario's fullest rank; ``None`` for engines that do not preallocate.
+
+    Formula: requested − weights − persistent − activation peak − non-torch (− graphs where charged) = KV pool
+
+    Examples
+    --------
+    >>> from vramlib import resolve
+    >>> given = dict(model="Llama-3.1-8B", gpu="H100-80GB", max_model_len=8192, gpu_memory_utilization=0.95)
+    >>> b = of(resolve.scenario(**given))
+    >>> round(b.kv_pool_bytes / 2**30, 1), b.num_blocks * 16 == b.kv_pool_tokens
+    (58.1, True)
+
+    Source
+    ------
+    vLLM 0.33, vllm/v1/worker/gpu_worker.py determine_available_memory; vllm/utils/mem_utils.py memory_profiling.
+    """
+    if s.engine == "llama.cpp":
+        return _llamacpp(s)
+    if s.engine not in ("vllm", "sglang"):
+        return None
+    stages = range(s.pipeline_parallel_size)
+    one = _vllm if s.engine == "vllm" else _sglang
+    found = [one(s, stage) for stage in stages]
+    return min(found, key=lambda b: (b.num_blocks is not None, b.num_blocks or 0)) if len(found) > 1 else found[0]
+
+
+def weights_bytes(s: Scenario, stage: int = 0) -> int:
+    """What an engine logs as the size of its model: weights and their rounding [byte]."""
+    return model_weights.size_bytes(s, stage) + fragmentation.weight_rounding_bytes(s, stage)
+
+
+def activation_peak_bytes(s: Scenario, stage: int = 0) -> Any:
+    """Peak that vLLM measures while it profiles: a full step, the sampler at every slot, workspaces, encoder.
+
+    Formula: max(forward (+ MLA context expanded), sampler) + fused-MoE workspace + encoder cache
+    """
+    last = stage == s.pipeline_parallel_size - 1
+    tokens, rows = s.max_num_batched_tokens, s.max_num_seqs
+    peak = activations.peak_bytes(s, tokens, rows, last_stage=last)
+    if s.model.kv_lora_rank and s.engine == "vllm":
+        x, b, tp = s.engine_spec.value("forward_hidden_factor"), s.dtype_bytes, s.tensor_parallel_size
+        context = prefill_padding.mla_context_tokens(s.max_model_len, s.max_num_seqs, s.block_size)
+        expanded = prefill_padding.mla_up_projection_bytes(s.model, context, tp=tp, b=b)
+        peak = maximum(peak, activations.forward_bytes(s.model, tokens, tp=tp, b=b, x=x) + expanded)
+    kept = prefill_padding.kept_workspace_bytes(s)
+    return peak + kept + (prefill_padding.encoder_cache_bytes(s) if stage == 0 else 0)
+
+
+def non_torch_bytes(s: Scenario) -> int:
+    """What grows outside PyTorch while vLLM profiles: kernels, and from two ranks on NCCL and all-reduce buffers [byte]."""
+    return int(s.engine_spec.value("non_torch_growth_bytes")["1" if s.world_size == 1 else "2"])
+
+
+def requested_bytes(s: Scenario) -> Any:
+    """Share of the card's total memory that the engine plans with: ⌈total · u⌉ [byte].
+
+    Examples
+    --------
+    >>> from vramlib import resolve
+    >>> requested_bytes(resolve.scenario(model="Llama-3.1-8B", gpu_memory_bytes="10GiB", gpu_memory_utilization=0.5))
+    5368709120
+    """
+    wanted = s.gpu.memory_bytes * s.gpu_memory_utilization
+    if hasattr(wanted, "shape"):
+        import numpy
+
+        return numpy.ceil(wanted).astype("int64")
+    return math.ceil(wanted)
+
+
+def free_at_start_bytes(s: Scenario) -> Any:
+    """Free memory when the engine takes its first snapshot: all but this process's context and NCCL [byte]."""
+    early = sum(t.bytes for t in multi_process.communication_terms(s)[:1])
+    return s.gpu.memory_bytes - cuda_context.base_bytes(s.gpu)[0] - early
+
+
+def _vllm(s: Scenario, stage: int) -> Budget:
+    requested, weights = requested_bytes(s), weights_bytes(s, stage)
+    persistent, peak = framework_buffers.scenario_persistent_bytes(s, stage), activation_peak_bytes(s, stage)
+    graphs = framework_buffers.cuda_graph_bytes(s, stage)
+    charged = graphs if s.engine_spec.value("charges_cuda_graphs") else 0
+    pool = requested - weights - persistent - peak - non_torch_bytes(s) - charged
+    return _with_pool(
+        s,
+        stage,
+        Budget(
+            requested_bytes=requested,
+            weights_bytes=weights,
+            persistent_bytes=persistent,
+            activation_peak_bytes=peak,
+            non_torch_bytes=non_torch_bytes(s),
+            cuda_graph_bytes=graphs,
+            kv_pool_bytes=pool,
+        ),
+    )
+
+
+def _with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
+    """Blocks, tokens and requests that the pool holds."""
+    plan = kv_pool.of(s, stage)
+    bits, tp = DTYPE_BITS[s.dtype], s.tensor_parallel_size
+    per_token = sum(
+        n * kv_cache.row_bytes(c, tp=tp, kv_cache_dtype=s.kv_cache_dtype, dtype_bits=bits)
+        for c, n in kv_cache.stage_caches(s, stage)
+    )
+    if plan is None:
+        return dataclasses.replace(b, kv_bytes_per_token=per_token, max_model_len_that_fits=s.max_model_len)
+    flight = kv_pool.in_flight_tokens(s)
+    blocks = maximum(b.kv_pool_bytes, 0) // plan.bytes_per_block
+    need = plan.blocks_per_request(s.max_model_len, flight)
+    by_blocks = s.engine_spec.value("tokens_line") == "blocks"
+    concurrency = blocks / need
+    tokens = blocks // plan.num_groups * plan.block_size if by_blocks else _whole(concurrency * s.max_model_len)
+    return dataclasses.replace(
+        b,
+        bytes_per_block=plan.bytes_per_block,
+        num_blocks=blocks,
+        kv_pool_tokens=tokens,
+        kv_bytes_per_token=per_token,
+        kv_bytes_at_max_model_len=need * plan.bytes_per_block,
+        max_concurrency=concurrency,
+        max_model_len_that_fits=longest(plan, blocks, flight, s.model.max_position_embeddings or s.max_model_len),
+    )
+
+
+def _whole(value: Any) -> Any:
+    return value.astype("int64") if hasattr(value, "shape") else int(value)
+
+
+def longest(plan: kv_pool.Pool, blocks: Any, in_flight: Any, limit: Any) -> Any:
+    """Longest request whose blocks, and the null block, fit the pool: binary search over the forward formula [token].
+
+    Formula: max T ≤ limit with blocks(T) + 1 ≤ num_blocks
+    """
+    low = maximum(blocks, limit, 0) * 0
+    high = low + limit
+    for _ in range(max(1, int(getattr(limit, "max", lambda: limit)())).bit_length()):
+        middle = (low + high + 1) // 2
+        fits = (plan.blocks_per_request(middle, in_flight) + 1 <= blocks) * 1
+        low, high = low + (middle - low) * fits, high - (high - middle + 1) * (1 - fits)
+        high = maximum(high, low)
+    return low
+
+
+def _sglang(s: Scenario, stage: int) -> Budget:
+    return sglang_pool.scenario_budget(s, weights_bytes(s, stage), free_at_start_bytes(s), stage)
+
+
+def _llamacpp(s: Scenario) -> Budget:
+    total = kv_cells.scenario_bytes(s)
+    slots = s.n_seq_max
+    return Budget(
+        model_buffer_bytes=model_weights.size_bytes(s) * s.world_size,
+        kv_buffer_bytes=total,
+        compute_buffer_bytes=sum(t.bytes for t in compute_buffer.scenario_terms(s)) * s.world_size,
+        kv_pool_tokens=s.max_model_len,
+        kv_bytes_at_max_model_len=total,
+        max_concurrency=slots / 1,
+        max_model_len_that_fits=s.max_model_len,
+    )

@@ -1,0 +1,343 @@
+"""Model weights: every tensor that this rank stores, at the width it is stored in.
+
+Home of: parameters, quantization scales and zero points, rope tables, absorbed MLA copies. The allocator's rounding of
+these tensors belongs to ``fragmentation``; the rule lives there and the sizes come from here.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from vramlib.components import weight_types
+from vramlib.readers_ignore import applies
+from vramlib.specs import DTYPE_BITS, Layer, ModelSpec, Part, QuantSpec, Scenario, Tensor, Term
+from vramlib.units import ceil_div, round_up, show_count
+
+STORED_BITS = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3": 8, "float8_e5m2": 8, "float8_e8m0": 8,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "uint8": 8, "uint32": 32, "uint16": 16, "uint64": 64, "bool": 8,
+}  # fmt: skip
+VOCAB_PADDING = 64
+
+
+def rank_shape(t: Tensor, *, tp: int = 1, pad_vocab: bool = False) -> tuple[int, ...]:
+    """Shape of the slice of a tensor that one tensor-parallel rank stores.
+
+    Formula: out → rows / tp; in → columns / tp; kv → max(1, n_kv / tp) heads; vocab → round_up(V, 64) / tp; none → whole
+
+    Parameters
+    ----------
+    t : the whole tensor [-]
+    tp : tensor_parallel_size [-]
+    pad_vocab : pad dimension 0 of vocabulary tensors to a multiple of 64, as vLLM and SGLang do [-]
+
+    Returns
+    -------
+    Shape on one rank [element]
+
+    Examples
+    --------
+    >>> rank_shape(Tensor(name="k_proj.weight", shape=(512, 3584), split="kv", heads=4), tp=8)
+    (128, 3584)
+
+    Source
+    ------
+    vLLM 0.33, vllm/model_executor/layers/linear.py and vocab_parallel_embedding.py.
+    """
+    if not t.shape:
+        return t.shape
+    first, *rest = t.shape
+    if t.split == "vocab":
+        return (ceil_div(round_up(first, VOCAB_PADDING) if pad_vocab else first, tp), *rest)
+    if t.split == "kv":
+        heads = t.heads or 1
+        return (first // heads * max(1, heads // tp), *rest)
+    if t.split == "out":
+        return (ceil_div(first, tp), *rest)
+    if t.split == "in":
+        return (*t.shape[:-1], ceil_div(t.shape[-1], tp))
+    return t.shape
+
+
+def quantized_bytes(rows: int, columns: int, quant: QuantSpec) -> tuple[int, ...]:
+    """The stored tensors of one compressed matrix: weights, scales, zero points, index, second-level scales.
+
+    Formula: out·in·b_w/8;  ceil(out/block)·ceil(in/g)·b_s/8;  the same · b_z/8;  in·b_idx/8
+
+    Parameters
+    ----------
+    rows, columns : out and in of the matrix [element]
+    quant : how it is stored [-]
+
+    Returns
+    -------
+    Bytes of each stored tensor, zero-sized ones left out [byte]
+
+    Examples
+    --------
+    >>> gptq = QuantSpec(name="gptq", weight_bits=4, group_size=128, scale_bits=16, zero_point_bits=4, index_bits=32)
+    >>> quantized_bytes(4096, 4096, gptq)
+    (8388608, 262144, 65536, 16384)
+
+    Source
+    ------
+    vLLM 0.33, vllm/model_executor/layers/quantization/auto_gptq.py; data/quantization.csv for each format.
+    """
+    group = columns if quant.group_size == 0 else quant.group_size
+    scales = 1 if group < 0 else ceil_div(rows, quant.block_rows) * ceil_div(columns, group)
+    second = 0
+    if quant.second_bits:
+        second = ceil_div(rows * columns, quant.second_size) if quant.second_size else 1
+    sizes = (
+        ceil_div(rows * columns * quant.weight_bits, 8),
+        ceil_div(scales * quant.scale_bits, 8),
+        ceil_div(scales * quant.zero_point_bits, 8),
+        ceil_div(columns * quant.index_bits, 8),
+        ceil_div(second * quant.second_bits, 8),
+    )
+    return tuple(size for size in sizes if size)
+
+
+def _pieces(t: Tensor, s: _Rule, layer_index_name: str) -> tuple[int, ...]:
+    """Bytes of each stored tensor behind one inventory tensor on this rank, for one of its ``count``."""
+    shape = rank_shape(t, tp=1 if t.role == "expert" and s.ep > 1 else s.tp, pad_vocab=s.fuse)
+    if t.nbytes >= 0:
+        return (ceil_div(t.nbytes * math.prod(shape), max(1, t.numel)),)
+    if t.dtype and t.dtype not in STORED_BITS:
+        return (weight_types.bytes_of(t.dtype, shape),)
+    if not t.dtype and t.linear and len(shape) >= 2 and s.quant and applies(s.quant, layer_index_name + t.name, t):
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        if s.quant.name == "mxfp4" and t.role == "expert" and s.fuse:
+            rows, columns = _mxfp4_padded(t, rows, columns)
+        return quantized_bytes(rows, columns, s.quant)
+    bits = STORED_BITS[t.dtype] if t.dtype else s.dtype_bits
+    return (ceil_div(math.prod(shape) * bits, 8),)
+
+
+def _mxfp4_padded(t: Tensor, rows: int, columns: int) -> tuple[int, int]:
+    """Kernels of MXFP4 experts want the hidden size in steps of 256 and the expert width in steps of 128."""
+    if t.fuse == "experts.w2":
+        return round_up(rows, 256), round_up(columns, 128)
+    return round_up(rows, 128), round_up(columns, 256)
+
+
+class _Rule:
+    """How one engine stores the inventory on one rank: the arguments that ``stored_sizes`` is cached by."""
+
+    def __init__(self, quant: QuantSpec | None, dtype_bits: int, tp: int, ep: int, fuse: bool) -> None:
+        self.quant, self.dtype_bits, self.tp, self.ep, self.fuse = quant, dtype_bits, tp, ep, fuse
+
+
+def _group_sizes(tensors: Iterable[Tensor], rule: _Rule, prefix: str) -> Counter[int]:
+    """Sizes of the tensors as stored; members of one fuse group are stored as one, expert by expert stacked."""
+    fused: dict[tuple[str, int], int] = {}
+    sizes: Counter[int] = Counter()
+    for t in tensors:
+        count = ceil_div(t.count, rule.ep) if t.role == "expert" and t.count > 1 else t.count
+        for i, size in enumerate(_pieces(t, rule, prefix)):
+            if rule.fuse and t.fuse:
+                word = t.fuse if not t.name.endswith("bias") else t.fuse + ".bias"
+                fused[word, i] = fused.get((word, i), 0) + size * count
+            else:
+                sizes[size] += count
+    sizes.update(fused.values())
+    return sizes
+
+
+@functools.lru_cache(1024)
+def stage_layers(model: ModelSpec, pp: int, stage: int) -> tuple[tuple[Layer, int], ...]:
+    """Distinct layers of one pipeline stage with their counts; what is left over goes to the stages before the last.
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> [n for _, n in stage_layers(catalog.model("Llama-3.1-8B"), 3, 1)]
+    [11]
+
+    Source
+    ------
+    vLLM 0.33, vllm/distributed/utils.py get_pp_indices.
+    """
+    if pp == 1:
+        return model.layer_counts
+    counts = [model.num_hidden_layers // pp] * pp
+    for i in range(model.num_hidden_layers % pp):
+        counts[-2 - i if pp > i + 1 else 0] += 1
+    start = sum(counts[:stage])
+    return tuple(Counter(model.layers[start : start + counts[stage]]).items())
+
+
+@functools.lru_cache(1024)
+def stored_sizes(
+    model: ModelSpec,
+    *,
+    quant: QuantSpec | None = None,
+    dtype_bits: int = 16,
+    tp: int = 1,
+    ep: int = 1,
+    pp: int = 1,
+    stage: int = 0,
+    fuse: bool = True,
+) -> tuple[tuple[int, int], ...]:
+    """Every tensor that one rank stores, as ``(bytes, how many)``.
+
+    Parameters
+    ----------
+    model : inventory [-]
+    quant : compression of its linear layers, or None [-]
+    dtype_bits : width of everything that is not compressed [bit]
+    tp, ep, pp : tensor, expert and pipeline parallel degrees [-]
+    stage : pipeline stage, 0 first [-]
+    fuse : store q, k, v as one tensor and stack experts, as serving engines do [-]
+
+    Returns
+    -------
+    Sizes on this rank with multiplicity [byte]
+
+    Source
+    ------
+    vLLM 0.33 weight loading; sharding as in vllm/model_executor/layers/linear.py.
+    """
+    rule = _Rule(quant, dtype_bits, tp, ep, fuse)
+    sizes: Counter[int] = Counter()
+    for layer, n in stage_layers(model, pp, stage):
+        for size, count in _group_sizes(layer.tensors, rule, "model.layers.0.").items():
+            sizes[size] += n * count
+    ends: tuple[Tensor, ...] = ()
+    if stage == 0:
+        ends += (*model.embedding, *model.towers)
+    if stage == pp - 1:
+        ends += model.head
+        if pp > 1 and model.tie_word_embeddings:
+            ends += tuple(t for t in model.embedding if t.split == "vocab")
+    for t in ends:
+        sizes.update(_group_sizes((t,), rule, ""))
+    return tuple(sizes.items())
+
+
+def tensor_bytes(model: ModelSpec, **rank: object) -> int:
+    """Bytes of all tensors of one rank; the keywords of ``stored_sizes``.
+
+    Formula: Σ out · in · b_w / 8 over the stored tensors
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> tensor_bytes(catalog.model("Llama-3.1-8B"))
+    16060522496
+    """
+    return sum(size * n for size, n in stored_sizes(model, **rank))  # type: ignore[arg-type]
+
+
+def rope_bytes(model: ModelSpec, *, dtype_bits: int = 16) -> int:
+    """Cosine and sine tables that vLLM and SGLang keep for every position a model allows.
+
+    Formula: Σ positions · rotary_dim · b / 8 over distinct rope settings
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> rope_bytes(catalog.model("Llama-3.1-8B")) >> 20
+    32
+
+    Source
+    ------
+    vLLM 0.33, vllm/model_executor/layers/rotary_embedding/base.py _compute_cos_sin_cache.
+    """
+    return sum(rows * dim * dtype_bits // 8 for rows, dim in model.rope_tables)
+
+
+def absorbed_mla_bytes(model: ModelSpec, *, tp: int = 1, num_layers: int | None = None, dtype_bits: int = 16) -> int:
+    """Copies of the up-projection that MLA keeps beside ``kv_b_proj`` so that decoding works on the latent.
+
+    Formula: L · n_q / tp · (d_nope + d_v) · r_kv · b / 8
+
+    Source
+    ------
+    vLLM 0.33, vllm/model_executor/layers/attention/mla_attention.py process_weights_after_loading.
+    """
+    layers = model.num_hidden_layers if num_layers is None else num_layers
+    width = model.qk_nope_head_dim + model.v_head_dim
+    return layers * (model.num_attention_heads // tp) * width * model.kv_lora_rank * dtype_bits // 8
+
+
+def rank(s: Scenario, stage: int = 0) -> dict[str, object]:
+    """The keywords of ``stored_sizes`` for one rank of a scenario."""
+    ep = s.tensor_parallel_size * s.data_parallel_size if s.enable_expert_parallel else 1
+    return {
+        "quant": s.quant,
+        "dtype_bits": DTYPE_BITS[s.dtype],
+        "tp": s.tensor_parallel_size,
+        "ep": ep,
+        "pp": s.pipeline_parallel_size,
+        "stage": stage,
+        "fuse": s.engine in ("vllm", "sglang"),
+    }
+
+
+def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
+    """Addends of the weights of one rank: tensors, rope tables, absorbed copies."""
+    if s.engine == "llama.cpp":
+        return (_llamacpp_term(s),)
+    m, bits, tp = s.model, DTYPE_BITS[s.dtype], s.tensor_parallel_size
+    total = tensor_bytes(m, **rank(s, stage))
+    width = f"{s.quantization} + {s.dtype}" if s.quant else s.dtype
+    share = f" / {tp * s.pipeline_parallel_size} ranks" if tp * s.pipeline_parallel_size > 1 else ""
+    exact = "tensor headers" if m.exact_bytes else m.source
+    found = [
+        Term(
+            name="tensors",
+            bytes=total,
+            formula="Σ out · in · b_w / 8",
+            worked=f"{show_count(m.params_total)} parameters in {width}{share} = {total:,} B",
+            source=f"shapes: {exact}",
+        )
+    ]
+    if s.engine in ("vllm", "sglang"):
+        pairs = " + ".join(f"{rows:,} · {dim} · {bits // 8}" for rows, dim in m.rope_tables)
+        found.append(
+            Term(
+                name="rope tables",
+                bytes=rope_bytes(m, dtype_bits=bits),
+                formula="positions · rotary_dim · b",
+                worked=pairs,
+                source="vLLM 0.33, vllm/model_executor/layers/rotary_embedding/base.py",
+            )
+        )
+        if m.kv_lora_rank:
+            layers = sum(n for _, n in stage_layers(m, s.pipeline_parallel_size, stage))
+            found.append(
+                Term(
+                    name="absorbed MLA copies",
+                    bytes=absorbed_mla_bytes(m, tp=tp, num_layers=layers, dtype_bits=bits),
+                    formula="L · n_q/tp · (d_nope + d_v) · r_kv · b",
+                    worked=f"{layers} · {m.num_attention_heads}/{tp} · ({m.qk_nope_head_dim} + {m.v_head_dim})"
+                    f" · {m.kv_lora_rank} · {bits // 8}",
+                    source="vLLM 0.33, vllm/model_executor/layers/attention/mla_attention.py",
+                )
+            )
+    return tuple(found)
+
+
+def _llamacpp_term(s: Scenario) -> Term:
+    on_gpu, on_cpu = weight_types.model_buffer_bytes(s.model, s.quantization, s.n_gpu_layers)
+    return Term(
+        name="model buffer",
+        bytes=ceil_div(on_gpu, s.world_size),
+        formula="Σ rows · row_bytes(type) over offloaded layers and the output",
+        worked=f"{on_gpu:,} B on the GPU, {on_cpu:,} B stay on the CPU",
+        source="llama.cpp, src/llama-quant.cpp and src/llama-model.cpp; sizes of types: the gguf package",
+    )
+
+
+def size_bytes(s: Scenario, stage: int = 0) -> int:
+    """Bytes of this part on one rank [byte]."""
+    return sum(t.bytes for t in terms(s, stage))
+
+
+def part(s: Scenario, stage: int = 0) -> Part:
+    """The part with its formula, numbers and sources."""
+    return Part.of("model_weights", *terms(s, stage))

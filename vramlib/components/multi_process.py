@@ -1,0 +1,89 @@
+"""Multi-process overhead: further processes on this card with all they hold, and what ranks need to talk to each other.
+
+This process's own context and a rank's replicated tensors are not here: they have their homes in the other parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vramlib.specs import Part, Scenario, Term
+from vramlib.units import show
+
+
+def further_processes_bytes(num_processes: int, own_bytes: Any) -> Any:
+    """What the other processes of this kind take on the same card.
+
+    Formula: (n − 1) · bytes of one process, its context included
+
+    Parameters
+    ----------
+    num_processes : n, independent processes on the card [-]
+    own_bytes : the other seven parts of one process, and its communication buffers [byte]
+
+    Returns
+    -------
+    Bytes of the n − 1 others [byte]
+
+    Examples
+    --------
+    >>> further_processes_bytes(3, 10)
+    20
+    """
+    return (num_processes - 1) * own_bytes
+
+
+def communication_terms(s: Scenario) -> tuple[Term, ...]:
+    """NCCL, custom all-reduce and symmetric memory of one rank; none with a single card."""
+    if s.world_size == 1 or s.engine not in ("vllm", "sglang"):
+        return ()
+    before, growth = (s.engine_spec.constants[k] for k in ("before_snapshot_comm_bytes", "non_torch_growth_bytes"))
+    more = growth["value"]["2"] - growth["value"]["1"]
+    return (
+        Term(
+            name="NCCL set up before the budget starts",
+            bytes=before["value"],
+            formula="communicators · channels · connections · 12 MiB, as printed",
+            worked=show(before["value"]),
+            source=before["source"],
+            basis="modelled",
+            low=before["low"],
+            high=before["high"],
+        ),
+        Term(
+            name="NCCL, custom all-reduce, symmetric memory",
+            bytes=more,
+            formula="non-torch growth of two or more ranks − of one",
+            worked=f"{show(growth['value']['2'])} − {show(growth['value']['1'])}",
+            source=growth["source"],
+            basis="modelled",
+            low=max(0, growth["low"]["2"] - growth["value"]["1"]),
+            high=growth["high"]["2"],
+        ),
+    )
+
+
+def terms(s: Scenario, own_bytes: Any, own_low: Any, own_high: Any) -> tuple[Term, ...]:
+    """Addends: communication of this rank, and everything of the further processes."""
+    found = communication_terms(s)
+    comm = sum(t.bytes for t in found)
+    if s.num_processes > 1:
+        found += (
+            Term(
+                name=f"{s.num_processes - 1} further processes",
+                bytes=further_processes_bytes(s.num_processes, own_bytes + comm),
+                formula="(n − 1) · (context + that process's own bytes)",
+                worked=f"({s.num_processes} − 1) · {show(own_bytes + comm)}" if isinstance(own_bytes, int) else "",
+                source="CUDA: one context per process and card; nothing is shared between independent servers",
+                basis="modelled",
+                low=further_processes_bytes(s.num_processes, own_low),
+                high=further_processes_bytes(s.num_processes, own_high + sum(t.high for t in found)),
+            ),
+        )
+    return found or (Term(name="none", bytes=0, formula="(n − 1) · …", worked="one process, one card"),)
+
+
+def part(s: Scenario, others: tuple[Part, ...]) -> Part:
+    """The part, given the other seven of one process."""
+    low, high = sum(p.low_bytes for p in others), sum(p.high_bytes for p in others)
+    return Part.of("multi_process", *terms(s, sum(p.bytes for p in others), low, high))
