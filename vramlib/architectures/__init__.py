@@ -1,0 +1,101 @@
+"""From a config.json to an inventory: which tensors a model stores, and what each of its layers caches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vramlib.architectures import families
+from vramlib.architectures.config import Shape, shape
+from vramlib.architectures.families import Parts, Traits
+from vramlib.architectures.families_dense import DENSE, LLAMA
+from vramlib.specs import ModelSpec
+
+TRAITS: dict[str, Traits] = {**DENSE}
+
+
+def build(config: Mapping[str, Any], *, name: str = "") -> ModelSpec:
+    """A model's inventory from its config.json, exact to the last parameter for every known family.
+
+    Parameters
+    ----------
+    config : the parsed file [-]
+    name : what to call the model; the file's own words when empty [-]
+
+    Returns
+    -------
+    Tensors, caches and widths, with ``warnings`` for all that had to be assumed [-]
+
+    Raises
+    ------
+    ValueError: a field that nothing sound can replace is missing, or a size is not a positive whole number.
+
+    Examples
+    --------
+    >>> sizes = {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "n_positions": 1024}
+    >>> build({"model_type": "gpt2", "torch_dtype": "float32", **sizes}).params_total
+    124439808
+
+    Source
+    ------
+    transformers 5.23, models/<model_type>/modeling_<model_type>.py, counted on the meta device.
+    """
+    s = shape(config, name=name)
+    parts = text_parts(s)
+    outer = s.fields.outer
+    return ModelSpec(
+        name=s.fields.name,
+        model_type=str(outer.get("model_type") or s.model_type),
+        architecture=str((outer.get("architectures") or [""])[0]),
+        dtype=s.dtype,
+        hidden_size=s.hidden_size,
+        num_hidden_layers=s.num_hidden_layers,
+        num_attention_heads=s.num_attention_heads,
+        num_key_value_heads=s.num_key_value_heads,
+        head_dim=s.head_dim,
+        v_head_dim=s.v_head_dim,
+        intermediate_size=s.intermediate_size,
+        vocab_size=s.vocab_size,
+        max_position_embeddings=s.max_position_embeddings,
+        tie_word_embeddings=parts.tied,
+        num_experts=s.num_experts if any(s.moe) else 0,
+        num_experts_per_tok=s.num_experts_per_tok if any(s.moe) else 0,
+        moe_intermediate_size=s.moe_intermediate_size,
+        shared_expert_intermediate_size=s.shared_expert_intermediate_size,
+        kv_lora_rank=s.kv_lora_rank,
+        q_lora_rank=s.q_lora_rank,
+        qk_nope_head_dim=s.qk_nope_head_dim,
+        qk_rope_head_dim=s.qk_rope_head_dim,
+        sliding_window=s.sliding_window if "sliding" in s.kinds else 0,
+        final_logit_softcapping=bool(s.get("final_logit_softcapping")),
+        gated_mlp=parts.gated_mlp,
+        fused_gate_up=parts.fused_gate_up,
+        num_rope_pairs=parts.num_rope_pairs,
+        rope_tables=parts.rope_tables,
+        embedding=parts.embedding,
+        layers=parts.layers,
+        head=parts.head,
+        warnings=s.warnings,
+        config=config,
+    )
+
+
+def text_parts(s: Shape) -> Parts:
+    """The text model's tensors, by its family, or as a Llama-like when the family is not known.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+
+    Returns
+    -------
+    Embedding, layers, head [-]
+    """
+    names = (s.model_type, str(s.fields.outer.get("model_type")))
+    known = next((t for t in names if t in TRAITS), "")
+    if not known:
+        s.fields.warnings.append(
+            f"model_type {s.model_type!r} is not known; counted as llama-like: grouped-query attention, gated MLP, "
+            "two norms a layer, no biases unless the file says so"
+        )
+    return families.decoder(s, TRAITS.get(known, LLAMA))
