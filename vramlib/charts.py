@@ -11,20 +11,11 @@ from typing import Any
 
 import altair as alt
 
+from vramlib.specs import PART_COLORS
 from vramlib.units import GB, GiB, show
 from vramlib.vega import GREY, page_wide
 
-# Okabe & Ito's set (2008), which stays apart for colour-blind eyes, with a grey for its black.
-COLORS = {
-    "model_weights": "#0072B2",
-    "kv_cache": "#E69F00",
-    "activations": "#009E73",
-    "cuda_context": "#606060",
-    "framework_buffers": "#56B4E9",
-    "prefill_padding": "#CC79A7",
-    "fragmentation": "#F0E442",
-    "multi_process": "#D55E00",
-}
+COLORS = PART_COLORS
 FITS, TOO_BIG = "fits", "does not fit"
 VERDICT_COLORS = {FITS: "#56B4E9", TOO_BIG: "#D55E00"}
 BASIS_SHAPES = {"exact": "circle", "measured": "square", "modelled": "diamond"}

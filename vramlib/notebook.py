@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,20 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 _KEPT_METADATA = {"title", "lang"}
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
-# Kernels talk over local sockets instead of TCP: no port to collide with and nothing to warn about.
-IPC = Config({"KernelManager": {"transport": "ipc"}, "AsyncKernelManager": {"transport": "ipc"}})
+
+@contextmanager
+def local_sockets() -> Iterator[Config]:
+    """Settings for nbclient and papermill: kernels on local sockets, no port to collide.
+
+    Examples
+    --------
+    >>> with local_sockets() as config:
+    ...     config.KernelManager.transport
+    'ipc'
+    """
+    with tempfile.TemporaryDirectory(prefix="vram") as folder:
+        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
+        yield Config({"KernelManager": sockets, "AsyncKernelManager": sockets})
 
 
 def tags(cell: Any) -> set[str]:
@@ -149,7 +163,8 @@ def run(notebook: Any, folder: str | Path) -> Any:
     from nbclient import NotebookClient
 
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=600, resources=resources, config=IPC).execute()
+    with local_sockets() as config:
+        NotebookClient(notebook, timeout=600, resources=resources, config=config).execute()
     return notebook
 
 
