@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vramlib._paths import data_dir
-from vramlib.specs import GpuSpec
+from vramlib.specs import GpuSpec, ModelSpec
 from vramlib.units import MiB
 
 _NUMBERS = {
@@ -108,6 +108,56 @@ def gpu(name: str) -> GpuSpec:
     return replace(spec, warnings=(doubt, *spec.warnings))
 
 
+def models() -> tuple[str, ...]:
+    """Names of every model of the catalogue, with their organisation.
+
+    Returns
+    -------
+    In alphabetical order [-]
+
+    Examples
+    --------
+    >>> "meta-llama/Llama-3.1-8B" in models()
+    True
+
+    Source
+    ------
+    data/models/*.json
+    """
+    from vramlib import names
+
+    return names.models()
+
+
+def model(name: str) -> ModelSpec:
+    """One model by its name as people write it: any case, with or without organisation, or a variant of it.
+
+    Parameters
+    ----------
+    name : ``Llama-3.1-8B``, ``qwen2.5-7b-instruct``, ``Qwen2.5-7B-Instruct-AWQ`` [-]
+
+    Returns
+    -------
+    The model; its warnings tell what a variant was read as [-]
+
+    Raises
+    ------
+    KeyError : no model of that name; the nearest ones are offered
+
+    Examples
+    --------
+    >>> model("llama-3.1-8b").params_total
+    8030261248
+
+    Source
+    ------
+    data/models/*.json
+    """
+    from vramlib import names
+
+    return names.model(name)
+
+
 @functools.cache
 def _rows(name: str) -> tuple[Mapping[str, str], ...]:
     path = data_dir() / f"{name}.csv"
@@ -141,13 +191,42 @@ def _gpu_spec(row: Mapping[str, str]) -> GpuSpec:
         arch=row["arch"],
         compute_capability=float(capability) if re.fullmatch(r"\d+\.\d+", capability) else 0.0,
         unified_memory=row["unified_memory"] == "true",
-        cuda_context_bytes=round(float(row["cuda_context_mib"] or 0) * MiB),
+        **_context(row),
         memory_basis=row["memory_basis"],
         aliases=tuple(filter(None, row["aliases"].split(";"))),
         source=row["memory_source"],
         warnings=(how,) if row["memory_basis"] == "derived" else (),
         **numbers,
     )
+
+
+def _context(row: Mapping[str, str]) -> dict[str, Any]:
+    """Size of an idle CUDA context: the card's own printed figure, else the rule of its kind of memory."""
+    kind = (
+        "HBM"
+        if row["memory_type"].startswith("HBM")
+        else "GDDR"
+        if row["memory_type"].startswith("GDDR")
+        else "other"
+    )
+    rule = next(
+        r
+        for r in _rows("cuda_context")
+        if r["kind"] == "rule" and r["card"] == (kind if row["vendor"] == "NVIDIA" else "other")
+    )
+    low, high, value = (float(rule[k]) for k in ("low_mib", "high_mib", "value_mib"))
+    if row["num_sms"] and rule["mib_per_sm"]:
+        value = min(high, max(low, float(rule["mib_per_sm"]) * int(row["num_sms"])))
+    if printed := row["cuda_context_mib"]:
+        value = float(printed)
+        low, high = min(low, 0.9 * value), max(high, 1.1 * value)
+    sizes = {"": value, "_low": low, "_high": high}
+    return {f"cuda_context{end}_bytes": round(mib * MiB) for end, mib in sizes.items()} | {
+        "cuda_context_basis": "measured" if printed else "modelled",
+        "cuda_context_source": row["cuda_context_source"]
+        if printed
+        else f"data/cuda_context.csv, rule {rule['card']}",
+    }
 
 
 @functools.cache
