@@ -1,17 +1,31 @@
-"""From a config.json to an inventory: which tensors a model stores, and what each of its layers caches."""
+"""From a config.json to an inventory: which tensors a model stores, and what each of its layers caches.
+
+``FAMILIES`` maps each model_type to a builder ``Shape -> Parts``; transformers share one decoder and differ in traits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from vramlib.architectures import families
+from vramlib.architectures import towers
 from vramlib.architectures.config import Shape, shape
-from vramlib.architectures.families import Parts, Traits
+from vramlib.architectures.decoder import Parts, decoder
 from vramlib.architectures.families_dense import DENSE, LLAMA
+from vramlib.architectures.families_gemma import GEMMAS
+from vramlib.architectures.families_moe import MOE
+from vramlib.architectures.families_vary import VARY
 from vramlib.specs import ModelSpec
 
-TRAITS: dict[str, Traits] = {**DENSE}
+TRAITS = {**DENSE, **MOE, **GEMMAS, **VARY}
+FAMILIES: dict[str, Callable[[Shape], Parts]] = {
+    model_type: functools.partial(decoder, t=traits) for model_type, traits in TRAITS.items()
+}
+COPIED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim",
+          "intermediate_size", "vocab_size", "max_position_embeddings", "dtype", "moe_intermediate_size",
+          "shared_expert_intermediate_size", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim",
+          "qk_rope_head_dim")  # fmt: skip
 
 
 def build(config: Mapping[str, Any], *, name: str = "") -> ModelSpec:
@@ -42,30 +56,15 @@ def build(config: Mapping[str, Any], *, name: str = "") -> ModelSpec:
     """
     s = shape(config, name=name)
     parts = text_parts(s)
-    outer = s.fields.outer
+    tower_tensors, notes = towers.tensors(config)
+    architectures = config.get("architectures")
     return ModelSpec(
         name=s.fields.name,
-        model_type=str(outer.get("model_type") or s.model_type),
-        architecture=str((outer.get("architectures") or [""])[0]),
-        dtype=s.dtype,
-        hidden_size=s.hidden_size,
-        num_hidden_layers=s.num_hidden_layers,
-        num_attention_heads=s.num_attention_heads,
-        num_key_value_heads=s.num_key_value_heads,
-        head_dim=s.head_dim,
-        v_head_dim=s.v_head_dim,
-        intermediate_size=s.intermediate_size,
-        vocab_size=s.vocab_size,
-        max_position_embeddings=s.max_position_embeddings,
+        model_type=str(config.get("model_type") or s.model_type),
+        architecture=str(architectures[0]) if isinstance(architectures, list) and architectures else "",
         tie_word_embeddings=parts.tied,
         num_experts=s.num_experts if any(s.moe) else 0,
         num_experts_per_tok=s.num_experts_per_tok if any(s.moe) else 0,
-        moe_intermediate_size=s.moe_intermediate_size,
-        shared_expert_intermediate_size=s.shared_expert_intermediate_size,
-        kv_lora_rank=s.kv_lora_rank,
-        q_lora_rank=s.q_lora_rank,
-        qk_nope_head_dim=s.qk_nope_head_dim,
-        qk_rope_head_dim=s.qk_rope_head_dim,
         sliding_window=s.sliding_window if "sliding" in s.kinds else 0,
         final_logit_softcapping=bool(s.get("final_logit_softcapping")),
         gated_mlp=parts.gated_mlp,
@@ -75,8 +74,10 @@ def build(config: Mapping[str, Any], *, name: str = "") -> ModelSpec:
         embedding=parts.embedding,
         layers=parts.layers,
         head=parts.head,
-        warnings=s.warnings,
+        towers=tower_tensors,
+        warnings=(*s.warnings, *notes),
         config=config,
+        **{field: getattr(s, field) for field in COPIED},
     )
 
 
@@ -92,10 +93,11 @@ def text_parts(s: Shape) -> Parts:
     Embedding, layers, head [-]
     """
     names = (s.model_type, str(s.fields.outer.get("model_type")))
-    known = next((t for t in names if t in TRAITS), "")
-    if not known:
-        s.fields.warnings.append(
-            f"model_type {s.model_type!r} is not known; counted as llama-like: grouped-query attention, gated MLP, "
-            "two norms a layer, no biases unless the file says so"
-        )
-    return families.decoder(s, TRAITS.get(known, LLAMA))
+    known = next((t for t in names if t in FAMILIES), "")
+    if known:
+        return FAMILIES[known](s)
+    s.fields.warnings.append(
+        f"model_type {s.model_type!r} is not known; counted as llama-like: grouped-query attention, "
+        "gated MLP, two norms a layer, no biases unless the file says so"
+    )
+    return decoder(s, LLAMA)

@@ -217,11 +217,9 @@ def cache(s: Shape, kind: str = "full", *, indexer_dim: int = 0) -> tuple[Cache,
         )
     if s.kv_lora_rank:
         latent, rope = s.kv_lora_rank + s.qk_rope_head_dim, s.qk_rope_head_dim
-        row = {"latent_dim": latent, "latent_rope_dim": rope, "indexer_dim": indexer_dim}
-    else:
-        row = {
-            "num_key_value_heads": s.num_key_value_heads,
-            "head_dim": s.head_dim,
-            "v_head_dim": s.v_head_dim,
-        }
-    return (Cache(kind=kind, window=window, **row),)
+        row = Cache(
+            kind=kind, window=window, latent_dim=latent, latent_rope_dim=rope, indexer_dim=indexer_dim
+        )
+        return (row,)
+    heads, key, value = s.num_key_value_heads, s.head_dim, s.v_head_dim
+    return (Cache(kind=kind, window=window, num_key_value_heads=heads, head_dim=key, v_head_dim=value),)

@@ -114,17 +114,18 @@ def shape(config: Mapping[str, Any], *, name: str = "") -> Shape:
     heads = _attention(f, width) | _latent(f)
     experts = _experts(f, width)
     window = f.size("sliding_window", default=0, least=0)
+    limit = f.size("max_position_embeddings", default=2048, why="no limit is known")
     chunk = f.size("attention_chunk_size", default=0, least=0)
     return Shape(
         model_type=f.model_type,
         hidden_size=width,
         num_hidden_layers=layers,
         vocab_size=f.size("vocab_size"),
-        max_position_embeddings=f.size("max_position_embeddings", default=2048, why="no limit is known"),
+        max_position_embeddings=limit,
         dtype=_dtype(f),
         sliding_window=window,
         attention_chunk_size=chunk,
-        kinds=kinds.attention_kinds(f, layers, window, chunk),
+        kinds=kinds.attention_kinds(f, layers, window, chunk, limit),
         moe=kinds.expert_layers(f, layers, experts["num_experts"]),
         fields=f,
         **heads,

@@ -1,7 +1,8 @@
 """Dense families, as traits that differ from Llama's.
 
-Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py; the modelling files of the model repositories
-for internlm2, baichuan, chatglm, qwen, exaone and minicpm, which transformers does not have.
+Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py; the model repositories' own
+modelling files for internlm2, baichuan, chatglm, qwen, exaone and minicpm, which transformers does not
+have.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ GEMMA_NORMS = (
         "post_feedforward_layernorm",
     ),
 )
+GLM4_NORMS = ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm")
 POST_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 
@@ -50,18 +52,20 @@ NEOX = Traits(
     | {"o": "attention.dense", "up": "mlp.dense_h_to_4h", "down": "mlp.dense_4h_to_h"},
 )  # fmt: skip
 BLOOM = NEOX.but(
-    qkv_bias=True, o_bias=True, final_norm="ln_f", embed="word_embeddings", head="lm_head", rotary=0, tied=True,
-    embed_norm="word_embeddings_layernorm",
+    qkv_bias=True, o_bias=True, final_norm="ln_f", embed="word_embeddings", head="lm_head", rotary=0,
+    tied=True, embed_norm="word_embeddings_layernorm",
     names=fused("self_attention.query_key_value") | {"o": "self_attention.dense"},
 )  # fmt: skip
 OPT = Traits(
-    qkv_bias="enable_bias=true", o_bias="enable_bias=true", mlp_bias="enable_bias=true", norm_bias=True, gated=False,
-    norms=("self_attn_layer_norm", "final_layer_norm"), final_norm="final_layer_norm", tied=True, rotary=0,
+    qkv_bias="enable_bias=true", o_bias="enable_bias=true", mlp_bias="enable_bias=true", norm_bias=True,
+    gated=False, norms=("self_attn_layer_norm", "final_layer_norm"), final_norm="final_layer_norm", tied=True,
+    rotary=0,
     positions=("embed_positions", 2), names={"o": "self_attn.out_proj", "up": "fc1", "down": "fc2"},
 )  # fmt: skip
 PHI = Traits(
-    qkv_bias=True, o_bias=True, mlp_bias=True, norm_bias=True, head_bias=True, gated=False, rotary=ROTARY_HALF,
-    norms=("input_layernorm",), final_norm="final_layernorm", qk_norm="head", qk_norm_if="qk_layernorm",
+    qkv_bias=True, o_bias=True, mlp_bias=True, norm_bias=True, head_bias=True, gated=False,
+    rotary=ROTARY_HALF, norms=("input_layernorm",), final_norm="final_layernorm", qk_norm="head",
+    qk_norm_if="qk_layernorm",
     qk_norm_bias=True, names={"o": "self_attn.dense", "up": "mlp.fc1", "down": "mlp.fc2"},
 )  # fmt: skip
 STARCODER2 = Traits(
@@ -85,14 +89,14 @@ MPT = Traits(
     gated=False, tied=True, rotary=0, norms=("norm_1", "norm_2"), final_norm="norm_f", embed="wte",
     names=fused("attn.Wqkv") | {"o": "attn.out_proj", "up": "ffn.up_proj", "down": "ffn.down_proj"},
 )  # fmt: skip
-BIGCODE_NAMES = fused("attn.c_attn")
 NEMOTRON = LLAMA.but(gated=False, norm_bias=True, rotary=ROTARY_HALF)
 HUNYUAN = LLAMA.but(
     qk_norm="head", qk_norm_if="use_qk_norm=true", tied=True,
     names={"q_norm": "self_attn.query_layernorm", "k_norm": "self_attn.key_layernorm"},
 )  # fmt: skip
 INTERNLM2 = Traits(
-    qkv_bias="bias", o_bias="bias", norms=("attention_norm", "ffn_norm"), embed="tok_embeddings", head="output",
+    qkv_bias="bias", o_bias="bias", norms=("attention_norm", "ffn_norm"), embed="tok_embeddings",
+    head="output",
     names=fused("attention.wqkv")
     | {"o": "attention.wo", "gate": "feed_forward.w1", "up": "feed_forward.w3", "down": "feed_forward.w2"},
 )  # fmt: skip
@@ -110,8 +114,8 @@ PERSIMMON = NEOX.but(
 )  # fmt: skip
 
 DENSE: dict[str, Traits] = {
-    **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "granite", "smollm3", "yi", "cwm"), LLAMA),
-    **dict.fromkeys(("helium", "minicpm", "granite_swa", "nanollama", "xverse"), LLAMA),
+    **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "granite", "smollm3"), LLAMA),
+    **dict.fromkeys(("helium", "minicpm", "granite_swa", "xverse", "yi", "cwm"), LLAMA),
     **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"), QWEN2),
     **dict.fromkeys(("qwen2_5_omni_text", "qwen2_audio"), QWEN2),
     **dict.fromkeys(("qwen3", "qwen3_vl", "qwen3_vl_text"), QWEN3),
@@ -132,7 +136,7 @@ DENSE: dict[str, Traits] = {
     **dict.fromkeys(("gemma3", "gemma3_text"), GEMMA.but(norms=GEMMA_NORMS, qk_norm="head")),
     "vaultgemma": GEMMA.but(norms=("input_layernorm", "pre_feedforward_layernorm")),
     "glm": GLM,
-    "glm4": GLM.but(norms=("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm")),
+    "glm4": GLM.but(norms=GLM4_NORMS),
     "chatglm": CHATGLM,
     "olmo": LLAMA.but(norms=(), final_norm=""),
     **dict.fromkeys(("olmo2", "olmo3"), OLMO2),
@@ -142,14 +146,16 @@ DENSE: dict[str, Traits] = {
     "starcoder2": STARCODER2,
     "nemotron": NEMOTRON,
     "apertus": LLAMA.but(
-        gated=False, qk_norm="head", qk_norm_if="qk_norm=true", norms=("attention_layernorm", "feedforward_layernorm"),
+        gated=False, qk_norm="head", qk_norm_if="qk_norm=true",
+        norms=("attention_layernorm", "feedforward_layernorm"),
     ),
     "hunyuan_v1_dense": HUNYUAN,
     "persimmon": PERSIMMON,
     **dict.fromkeys(("gpt2", "gpt-sw3"), GPT2),
     "gpt_bigcode": GPT2,
     "gpt_neo": GPT2.but(
-        qkv_bias=False, names={k: f"attn.attention.{k}_proj" for k in "qkv"} | {"o": "attn.attention.out_proj"},
+        qkv_bias=False,
+        names={k: f"attn.attention.{k}_proj" for k in "qkv"} | {"o": "attn.attention.out_proj"},
     ),
     "gptj": GPTJ,
     "codegen": GPTJ.but(names=fused("attn.qkv_proj")),

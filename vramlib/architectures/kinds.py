@@ -49,14 +49,15 @@ def expert_layers(f: Fields, num_layers: int, num_experts: int) -> tuple[bool, .
     )
 
 
-def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int) -> tuple[str, ...]:
-    """What each layer's attention sees: ``full``, ``sliding``, ``chunked``, or a word of the file's own.
+def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int, limit: int) -> tuple[str, ...]:
+    """What each layer's attention sees: ``full``, ``sliding``, ``chunked``, ``cross``, or another word.
 
     Parameters
     ----------
     f : the file [-]
     num_layers : L [-]
     window, chunk : sliding window and chunk, 0 for none [token]
+    limit : longest context; a window that holds it all is none [token]
 
     Returns
     -------
@@ -68,7 +69,7 @@ def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int) -> tupl
 
     Examples
     --------
-    >>> attention_kinds(Fields({"model_type": "gemma2"}), 4, 4096, 0)
+    >>> attention_kinds(Fields({"model_type": "gemma2"}), 4, 4096, 0, 8192)
     ('sliding', 'full', 'sliding', 'full')
     """
     listed = f.get("layer_types")
@@ -76,13 +77,19 @@ def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int) -> tupl
         if len(listed) != num_layers:
             raise ValueError(f"{f.name}: layer_types has {len(listed)} entries for {num_layers} layers")
         return tuple(str(word).removesuffix("_attention") for word in listed)
+    if isinstance(f.get("cross_attention_layers"), list):
+        return tuple("cross" if i in f.get("cross_attention_layers") else "full" for i in range(num_layers))
     if isinstance(f.get("hybrid_layer_pattern"), list):
         slides = f.sizes("hybrid_layer_pattern", num_layers, default=0, least=0)
         return tuple("sliding" if n else "full" for n in slides)
     if chunk:
         rope = f.sizes("no_rope_layers", num_layers, default=1, least=0) if f.get("no_rope_layers") else ()
         return tuple("chunked" if (rope[i] if rope else (i + 1) % 4) else "full" for i in range(num_layers))
-    if not window or not f.flag("use_sliding_window", not f.model_type.startswith(SWITCHED_WINDOW)):
+    if (
+        not window
+        or window >= limit
+        or not f.flag("use_sliding_window", not f.model_type.startswith(SWITCHED_WINDOW))
+    ):
         return ("full",) * num_layers
     return _windows(f, num_layers)
 
