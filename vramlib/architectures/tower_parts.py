@@ -1,0 +1,162 @@
+"""What towers have in common: their section of config.json, and the tensors of repeated layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vramlib.architectures.attention import linear
+from vramlib.architectures.fields import Fields, whole
+from vramlib.specs import Tensor
+
+PROJ = ("q_proj", "k_proj", "v_proj", "o_proj")
+OUT_PROJ = ("q_proj", "k_proj", "v_proj", "out_proj")
+GLU = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+
+
+class Section:
+    """One section of config.json that describes a tower, ``vision_config`` or ``audio_config``.
+
+    Parameters
+    ----------
+    config : the whole file [-]
+    key : the section's name [-]
+    """
+
+    def __init__(self, config: Mapping[str, Any], key: str) -> None:
+        self.outer = config
+        self.key = key
+        self.fields = Fields(config[key], name=key)
+        self.assumed: dict[str, object] = {}
+
+    def size(self, *names: str, default: int | None = None, quiet: bool = False) -> int:
+        """A whole number under the first spelling present.
+
+        Parameters
+        ----------
+        names : spellings, the usual one first [-]
+        default : taken when all are missing, with a warning; None makes that an error [-]
+        quiet : no warning, for fields that every file of the family leaves out [-]
+
+        Returns
+        -------
+        The number [-]
+
+        Raises
+        ------
+        ValueError: missing with no default, or not a positive whole number.
+        """
+        name = next((n for n in names if self.fields.get(n) is not None), "")
+        if name or default is None:
+            return self.fields.size(name or names[0])
+        if not quiet:
+            self.assumed[names[0]] = default
+        return default
+
+    def outside(self, name: str, default: int) -> int:
+        """A whole number of the whole file that concerns this tower, there only when unusual."""
+        value = self.outer.get(name)
+        return default if value is None else whole(value, field=name)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """A yes-or-no field of this section."""
+        return self.fields.flag(name, default)
+
+    def numbers(self, name: str, default: list[int]) -> list[int]:
+        """A list of whole numbers, an empty one included."""
+        value = self.fields.get(name)
+        if value is None:
+            self.assumed[name] = default
+            return default
+        if not isinstance(value, list):
+            raise ValueError(f"{self.key}: {name} is {value!r}; a list is needed")
+        return [whole(v, field=name, name=self.key, least=0) for v in value]
+
+    @property
+    def text_width(self) -> int:
+        """hidden_size of the text model that the projector feeds [element]."""
+        return Fields(self.outer).size("hidden_size")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line that names every field that was missing and what was taken instead."""
+        if not self.assumed:
+            return ()
+        taken = ", ".join(f"{name} ({value})" for name, value in self.assumed.items())
+        return (f"{self.key} leaves out {taken}: transformers' own defaults are used",)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A part of a tower: what its tensors' names begin with, their role, and how many equal ones there are.
+
+    Parameters
+    ----------
+    prefix : start of every name; ``*`` stands for a layer's number [-]
+    role : ``vision``, ``audio`` or ``projector`` [-]
+    count : equal layers [-]
+    """
+
+    prefix: str
+    role: str = "vision"
+    count: int = 1
+
+    def plain(self, name: str, *shape: int, split: str = "none") -> tuple[Tensor, ...]:
+        """A tensor that weight quantization leaves alone: a convolution, a table, a single number."""
+        return (Tensor(name=self.prefix + name, shape=shape, role=self.role, split=split, count=self.count),)
+
+    def norm(self, name: str, width: int, *, bias: bool = True) -> tuple[Tensor, ...]:
+        """A norm's weight, and its bias where it is a LayerNorm."""
+        tails = (".weight", ".bias") if bias else (".weight",)
+        return tuple(t for tail in tails for t in self.plain(name + tail, width))
+
+    def matrix(
+        self, name: str, outputs: int, inputs: int, *, bias: bool = True, split: str = "none", fuse: str = ""
+    ) -> tuple[Tensor, ...]:
+        """A matrix and its bias; ``fuse`` is made unique to this part of the tower."""
+        word = fuse and self.prefix + fuse
+        return linear(
+            self.prefix + name, (outputs, inputs), bias=bias, role=self.role, split=split, fuse=word,
+            count=self.count,
+        )  # fmt: skip
+
+    def conv(self, name: str, *shape: int, bias: bool = True) -> tuple[Tensor, ...]:
+        """A convolution's kernel, [out, in, …], and its bias."""
+        tail = self.plain(f"{name}.bias", shape[0]) if bias else ()
+        return self.plain(f"{name}.weight", *shape) + tail
+
+    def attention(
+        self, width: int, *, prefix: str = "self_attn.", names: tuple[str, str, str, str] = PROJ,
+        bias: bool = False, output_bias: bool | None = None, key_bias: bool | None = None,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Four square matrices of one attention layer, queries, keys and values fused by engines.
+
+        Parameters
+        ----------
+        width : hidden_size of the tower [element]
+        prefix, names : module names [-]
+        bias : biases of queries, keys and values [-]
+        output_bias, key_bias : where they differ from ``bias`` [-]
+
+        Returns
+        -------
+        The tensors [-]
+        """
+        biases = (bias, bias if key_bias is None else key_bias, bias)
+        out: tuple[Tensor, ...] = ()
+        for name, has_bias in zip(names[:3], biases, strict=True):
+            out += self.matrix(prefix + name, width, width, bias=has_bias, split="out", fuse="qkv_proj")
+        last = bias if output_bias is None else output_bias
+        return out + self.matrix(prefix + names[3], width, width, bias=last, split="in")
+
+    def mlp(
+        self, width: int, inner: int, *, names: tuple[str, ...] = ("mlp.fc1", "mlp.fc2"), bias: bool = True,
+        split: bool = True,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """Up and down matrices, or gate, up and down where three names are given."""
+        cut, fuse = "out" if split else "none", "gate_up_proj" if split and len(names) == 3 else ""
+        out: tuple[Tensor, ...] = ()
+        for name in names[:-1]:
+            out += self.matrix(name, inner, width, bias=bias, split=cut, fuse=fuse)
+        return out + self.matrix(names[-1], width, inner, bias=bias, split="in" if split else "none")
