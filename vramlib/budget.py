@@ -1,6 +1,7 @@
 """What a preallocating engine reserves at start, by its own arithmetic, and the KV pool that this leaves.
 
-Not demand: a pool that is reserved and empty is shown here and nowhere else. Like is compared with like: these are the
+Not demand: a pool that is reserved and empty is shown here and nowhere else. Like is compared with like:
+these are the
 figures that an engine prints in its start-up log.
 """
 
@@ -43,7 +44,8 @@ def of(s: Scenario) -> Budget | None:
 
     Source
     ------
-    vLLM 0.33, vllm/v1/worker/gpu_worker.py determine_available_memory; vllm/utils/mem_utils.py memory_profiling.
+    vLLM 0.33, vllm/v1/worker/gpu_worker.py determine_available_memory; vllm/utils/mem_utils.py
+    memory_profiling.
     """
     if s.engine == "llama.cpp":
         return _llamacpp(s)
@@ -52,7 +54,11 @@ def of(s: Scenario) -> Budget | None:
     stages = range(s.pipeline_parallel_size)
     one = _vllm if s.engine == "vllm" else _sglang
     found = [one(s, stage) for stage in stages]
-    return min(found, key=lambda b: (b.num_blocks is not None, b.num_blocks or 0)) if len(found) > 1 else found[0]
+    return (
+        min(found, key=lambda b: (b.num_blocks is not None, b.num_blocks or 0))
+        if len(found) > 1
+        else found[0]
+    )
 
 
 def weights_bytes(s: Scenario, stage: int = 0) -> int:
@@ -78,7 +84,7 @@ def activation_peak_bytes(s: Scenario, stage: int = 0) -> Any:
 
 
 def non_torch_bytes(s: Scenario) -> int:
-    """What grows outside PyTorch while vLLM profiles: kernels, and from two ranks on NCCL and all-reduce buffers [byte]."""
+    """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte]."""
     return int(s.engine_spec.value("non_torch_growth_bytes")["1" if s.world_size == 1 else "2"])
 
 
@@ -141,7 +147,9 @@ def _with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
     need = plan.blocks_per_request(s.max_model_len, flight)
     by_blocks = s.engine_spec.value("tokens_line") == "blocks"
     concurrency = blocks / need
-    tokens = blocks // plan.num_groups * plan.block_size if by_blocks else _whole(concurrency * s.max_model_len)
+    tokens = (
+        blocks // plan.num_groups * plan.block_size if by_blocks else _whole(concurrency * s.max_model_len)
+    )
     return dataclasses.replace(
         b,
         bytes_per_block=plan.bytes_per_block,
@@ -150,7 +158,9 @@ def _with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
         kv_bytes_per_token=per_token,
         kv_bytes_at_max_model_len=need * plan.bytes_per_block,
         max_concurrency=concurrency,
-        max_model_len_that_fits=longest(plan, blocks, flight, s.model.max_position_embeddings or s.max_model_len),
+        max_model_len_that_fits=longest(
+            plan, blocks, flight, s.model.max_position_embeddings or s.max_model_len
+        ),
     )
 
 

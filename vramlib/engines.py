@@ -1,6 +1,7 @@
 """Engines by version: ``data/engines.json`` into an ``EngineSpec``.
 
-A constant has one row per version range. A version outside every range uses the nearest one, and the spec says so.
+A constant has one row per version range. A version outside every range uses the nearest one, and the spec
+says so.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def numbers(version: str) -> tuple[int, ...]:
     """
     match = re.match(r"[vb]?(\d{1,9}(?:\.\d{1,9})*)", str(version).strip())
     if not match:
-        raise ValueError(f"engine_version {version!r} is not a version; write it as 0.19.0 (llama.cpp: b6000)")
+        raise ValueError(
+            f"engine_version {version!r} is not a version; write it as 0.19.0 (llama.cpp: b6000)"
+        )
     return tuple(int(n) for n in match[1].split("."))
 
 

@@ -21,7 +21,15 @@ from vramlib.components import (
 from vramlib.specs import Budget, Estimate, Part, Scenario
 from vramlib.units import maximum, show
 
-SEVEN = (model_weights, kv_cache, activations, cuda_context, framework_buffers, prefill_padding, fragmentation)
+SEVEN = (
+    model_weights,
+    kv_cache,
+    activations,
+    cuda_context,
+    framework_buffers,
+    prefill_padding,
+    fragmentation,
+)
 
 
 def estimate(**given: Any) -> Estimate:
@@ -35,7 +43,8 @@ def estimate(**given: Any) -> Estimate:
 
     Returns
     -------
-    Eight parts, the engine's budget, the verdict and warnings; in a notebook it shows as a table and a bar [-]
+    Eight parts, the engine's budget, the verdict and warnings; in a notebook it shows as a table and a bar
+    [-]
 
     Raises
     ------
@@ -60,7 +69,9 @@ def of(s: Scenario) -> Estimate:
     fullest = max(stages, key=lambda found: sum(p.bytes for p in found)) if len(stages) > 1 else stages[0]
     b = budgets.of(s)
     fits, verdict = judge(s, fullest, b)
-    return Estimate(scenario=s, parts=fullest, budget=b, fits=fits, verdict=verdict, warnings=(*s.warnings, *_notes(s)))
+    return Estimate(
+        scenario=s, parts=fullest, budget=b, fits=fits, verdict=verdict, warnings=(*s.warnings, *_notes(s))
+    )
 
 
 def _distinct_stages(s: Scenario) -> tuple[int, ...]:
@@ -91,7 +102,9 @@ def largest_that_starts(s: Scenario) -> Scenario:
 def _notes(s: Scenario) -> tuple[str, ...]:
     longest = maximum(*(p + new for _, p, new in s.sequences))
     if s.engine in resolve.PREALLOCATING and not hasattr(longest, "shape") and longest > s.max_model_len:
-        return (f"the workload's longest sequence ({longest:,} tokens) is beyond max_model_len {s.max_model_len:,}",)
+        return (
+            f"the workload's longest sequence ({longest:,} tokens) is beyond max_model_len {s.max_model_len:,}",
+        )
     return ()
 
 
@@ -117,7 +130,9 @@ def _problems(s: Scenario, total: int, b: Budget | None) -> list[str]:
     memory = s.gpu.memory_bytes
     found = []
     if total > memory:
-        found.append(f"the workload needs {show(total)}, {show(total - memory)} more than the card's {show(memory)}")
+        found.append(
+            f"the workload needs {show(total)}, {show(total - memory)} more than the card's {show(memory)}"
+        )
     if b is None or b.kv_pool_bytes is None:
         return found
     others = (s.num_processes - 1) * (b.requested_bytes + memory - budgets.free_at_start_bytes(s))

@@ -44,13 +44,19 @@ def scenario(**given: Any) -> Scenario:
     specs = {k: given.pop(k) for k in ("model", "gpu") if isinstance(given.get(k), ModelSpec | GpuSpec)}
     typed = fields.read(given)
     if "model" not in {**typed, **specs}:
-        raise ValueError("model is not given; name one (vram models lists them) or give a path to its config.json")
+        raise ValueError(
+            "model is not given; name one (vram models lists them) or give a path to its config.json"
+        )
     notes: list[str] = []
     model = specs.get("model") or readers.model(typed["model"])
     gpu = specs.get("gpu") or _gpu(typed, notes)
     engine = engines.engine(typed.get("engine", "vllm"), typed.get("engine_version", ""))
     notes += [*model.warnings, *gpu.warnings, *_version_notes(engine)]
-    typed = {k: v for k, v in typed.items() if k not in ("model", "gpu", "gpu_memory_bytes", "engine", "engine_version")}
+    typed = {
+        k: v
+        for k, v in typed.items()
+        if k not in ("model", "gpu", "gpu_memory_bytes", "engine", "engine_version")
+    }
     own = _weights(model, engine, typed, notes) | _lengths(typed)
     own |= {k: typed[k] for k in typed if k not in own}
     own["max_model_len"] = _max_model_len(model, typed, notes)
@@ -77,27 +83,39 @@ def _gpu(typed: Mapping[str, Any], notes: list[str]) -> GpuSpec:
         return dataclasses.replace(card, memory_bytes=size, memory_basis="given")
     cards = [c for c in catalog.gpus() if c.vendor == "NVIDIA" and "MIG" not in c.name and "g." not in c.name]
     near = min(cards, key=lambda c: (abs(c.memory_bytes - size), -c.compute_capability))
-    notes.append(f"gpu is not given: traits other than its {show(size)} are those of the nearest card, {near.name}")
+    notes.append(
+        f"gpu is not given: traits other than its {show(size)} are those of the nearest card, {near.name}"
+    )
     return dataclasses.replace(near, memory_bytes=size, memory_basis="given")
 
 
 def _version_notes(engine: EngineSpec) -> list[str]:
     checked = engines.checked_until(engine.name)
     if not engine.known:
-        return [f"{engine.name} {engine.version} is not among the known versions; the nearest known constants are used"]
+        return [
+            f"{engine.name} {engine.version} is not among the known versions; the nearest known constants are used"
+        ]
     if checked and engines.numbers(engine.version) > engines.numbers(checked):
-        return [f"{engine.name} {engine.version} is known from its source; its constants are not yet checked on logs"]
+        return [
+            f"{engine.name} {engine.version} is known from its source; its constants are not yet checked on logs"
+        ]
     return []
 
 
-def _weights(model: ModelSpec, engine: EngineSpec, typed: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """dtype and quantization: the file's own unless they were given; fp32 checkpoints are served in 16 bit."""
+def _weights(
+    model: ModelSpec, engine: EngineSpec, typed: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """Type and quantization of the weights: the file's own unless they were given; fp32 checkpoints are served in 16
+    bit.
+    """
     dtype = typed.get("dtype", "auto")
     if dtype == "auto":
         dtype = model.dtype if model.dtype in ("float16", "bfloat16", "float32") else "bfloat16"
         if dtype == "float32" and engine.name in ("vllm", "sglang"):
             dtype = "bfloat16"
-            notes.append(f"{model.name} is stored in float32; {engine.name} serves it in 16 bit unless dtype says float32")
+            notes.append(
+                f"{model.name} is stored in float32; {engine.name} serves it in 16 bit unless dtype says float32"
+            )
     if engine.name == "llama.cpp":
         return {"dtype": "float16", "quant": None, "quantization": _file_type(model, typed, dtype)}
     if "quantization" not in typed:
@@ -126,9 +144,13 @@ def _lengths(typed: Mapping[str, Any]) -> dict[str, Any]:
         return {"prompt_tokens": prompt, "new_tokens": new, "batch_size": typed.get("batch_size", 1)}
     count = len(lists[0])
     if any(len(v) != count for v in lists):
-        raise ValueError(f"prompt_tokens has {len(prompt)} lengths and new_tokens {len(new)}; give as many of each")
+        raise ValueError(
+            f"prompt_tokens has {len(prompt)} lengths and new_tokens {len(new)}; give as many of each"
+        )
     if typed.get("batch_size", count) not in (1, count):
-        raise ValueError(f"batch_size {typed['batch_size']} with {count} lengths; leave it out, or give {count} lengths")
+        raise ValueError(
+            f"batch_size {typed['batch_size']} with {count} lengths; leave it out, or give {count} lengths"
+        )
     spread = {"prompt_tokens": prompt, "new_tokens": new}
     return {k: v if isinstance(v, tuple) else (v,) * count for k, v in spread.items()} | {"batch_size": count}
 
@@ -137,7 +159,9 @@ def _max_model_len(model: ModelSpec, typed: Mapping[str, Any], notes: list[str])
     limit, given = model.max_position_embeddings, typed.get("max_model_len")
     if given is None or (isinstance(given, str) and given == "auto"):
         if not limit:
-            notes.append(f"{model.name} names no longest sequence; max_model_len falls back to {NO_LIMIT_LENGTH}")
+            notes.append(
+                f"{model.name} names no longest sequence; max_model_len falls back to {NO_LIMIT_LENGTH}"
+            )
         return limit or NO_LIMIT_LENGTH
     if limit and not hasattr(given, "shape") and given > limit:
         notes.append(
@@ -152,7 +176,9 @@ def _tier(gpu: GpuSpec, engine: EngineSpec) -> str:
         return "huge"
     name = gpu.name.lower()
     held_back = any(word in name for word in engine.value("large_batch_excludes"))
-    return "large" if gpu.memory_bytes >= engine.value("large_batch_memory_bytes") and not held_back else "small"
+    return (
+        "large" if gpu.memory_bytes >= engine.value("large_batch_memory_bytes") and not held_back else "small"
+    )
 
 
 def _batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: ModelSpec) -> dict[str, Any]:
@@ -195,14 +221,18 @@ def _all_at_most(value: Any, limit: int) -> bool:
     return bool((value <= limit).all()) if hasattr(value, "shape") else bool(value <= limit)
 
 
-def _sglang_batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: ModelSpec) -> dict[str, Any]:
+def _sglang_batching(
+    own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: ModelSpec
+) -> dict[str, Any]:
     from vramlib.components import sglang_pool
 
     tp, pp = own.get("tensor_parallel_size", 1), own.get("pipeline_parallel_size", 1)
     chunk = own.get("max_num_batched_tokens", sglang_pool.chunked_prefill_size(gpu.memory_bytes, tp))
     u = own.get("gpu_memory_utilization")
     if u is None:
-        u = sglang_pool.mem_fraction_static(gpu.memory_bytes, chunk, tp=tp, pp=pp, mla=bool(model.kv_lora_rank))
+        u = sglang_pool.mem_fraction_static(
+            gpu.memory_bytes, chunk, tp=tp, pp=pp, mla=bool(model.kv_lora_rank)
+        )
     return {
         "max_num_seqs": own.get("max_num_seqs", sglang_pool.DEFAULT_MAX_RUNNING_REQUESTS),
         "max_num_batched_tokens": chunk,
@@ -236,7 +266,9 @@ def _check_parallel(model: ModelSpec, engine: EngineSpec, own: Mapping[str, Any]
     """
     tp, pp = own.get("tensor_parallel_size", 1), own.get("pipeline_parallel_size", 1)
     if pp > model.num_hidden_layers:
-        raise ValueError(f"pipeline_parallel_size {pp} is more than the {model.num_hidden_layers} layers of {model.name}")
+        raise ValueError(
+            f"pipeline_parallel_size {pp} is more than the {model.num_hidden_layers} layers of {model.name}"
+        )
     if engine.name == "llama.cpp" or tp == 1:
         return
     heads, kv = model.num_attention_heads, model.num_key_value_heads

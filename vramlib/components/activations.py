@@ -1,7 +1,9 @@
 """Activation memory: the largest set of tensors alive at once in one forward pass, logits and sampler included.
 
-Depth does not matter: without gradients every layer reuses the buffers of the one before. Width, tokens, vocabulary and
-the attention implementation do. What padding adds is in ``prefill_padding``; workspaces kept for prefill are there too.
+Depth does not matter: without gradients every layer reuses the buffers of the one before. Width, tokens,
+vocabulary and
+the attention implementation do. What padding adds is in ``prefill_padding``; workspaces kept for prefill
+are there too.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ VLLM = "vLLM 0.33, vllm/v1/worker/gpu_model_runner.py profile_run and _dummy_sam
 def mlp_bytes(model: ModelSpec, tokens: Any, *, b: int = 2) -> Any:
     """Live set at the widest point of one MLP in transformers: product, gate and up, residual streams, rotary pair.
 
-    Formula: N · (b · (c · d_ff + 4 · d_model + 2 · d_head · n_rope) + 8),  c = 3, 4 where gate and up are stored fused
+    Formula: N · (b · (c · d_ff + 4 · d_model + 2 · d_head · n_rope) + 8),  c = 3, 4 where gate and up are
+    stored fused
 
     Parameters
     ----------
@@ -40,7 +43,8 @@ def mlp_bytes(model: ModelSpec, tokens: Any, *, b: int = 2) -> Any:
 
     Source
     ------
-    transformers 5.23, modeling_llama.py LlamaMLP.forward; counted on fake tensors, zero difference at 512-8192 tokens.
+    transformers 5.23, modeling_llama.py LlamaMLP.forward; counted on fake tensors, zero difference at
+    512-8192 tokens.
     """
     c = 4 if model.fused_gate_up else 3 if model.gated_mlp else 5.5
     rope = 2 * model.head_dim * model.num_rope_pairs if model.rope_tables else 0
@@ -60,7 +64,8 @@ def eager_bytes(model: ModelSpec, tokens: Any, kv_tokens: Any, *, b: int = 2) ->
 
     Source
     ------
-    transformers 5.23, eager_attention_forward; counted on fake tensors: scores b, fp32 copy 4, fp32 softmax 4.
+    transformers 5.23, eager_attention_forward; counted on fake tensors: scores b, fp32 copy 4, fp32
+    softmax 4.
     """
     heads = model.num_attention_heads
     scores = (b + 8) * heads * kv_tokens
@@ -132,7 +137,9 @@ def mlp_width(model: ModelSpec) -> int:
     >>> mlp_width(catalog.model("Llama-3.1-8B"))
     14336
     """
-    if not model.num_experts or any(layer.num_experts == 0 and layer.mlp_width for layer, _ in model.layer_counts):
+    if not model.num_experts or any(
+        layer.num_experts == 0 and layer.mlp_width for layer, _ in model.layer_counts
+    ):
         return max([layer.mlp_width for layer, _ in model.layer_counts if not layer.num_experts], default=0)
     return model.shared_expert_intermediate_size
 
@@ -218,12 +225,15 @@ def _serving_term(s: Scenario, *, last_stage: bool) -> Term:
     low, high = (_bounded(s, tokens, rows, end, last_stage) for end in ("low", "high"))
     x, c = k.value("forward_hidden_factor"), k.value("sampler_bytes_per_logit")
     m, tp = s.model, s.tensor_parallel_size
-    sampler = f", {tokens} · {b} · {m.hidden_size} + {rows} · {b} · {m.hidden_size} + {rows} · {m.vocab_size} · {c}"
+    sampler = (
+        f", {tokens} · {b} · {m.hidden_size} + {rows} · {b} · {m.hidden_size} + {rows} · {m.vocab_size} · {c}"
+    )
     return Term(
         name="one step",
         bytes=size,
         formula="max(T · b · (3 · d_ff/tp + x · d_model), T · b · d_model + R · b · d_model + R · V · c)",
-        worked=f"max({tokens} · {b} · (3 · {mlp_width(m)}/{tp} + {x} · {m.hidden_size}){sampler if last_stage else ''})",
+        worked=f"max({tokens} · {b} · (3 · {mlp_width(m)}/{tp} + {x} · {m.hidden_size})"
+        f"{sampler if last_stage else ''})",
         source=f"{VLLM}; constants: {k.source('sampler_bytes_per_logit')}",
         basis="modelled",
         low=minimum(size, low),
@@ -236,7 +246,11 @@ def _bounded(s: Scenario, tokens: Any, rows: Any, end: str, last_stage: bool) ->
     x = rows_of["forward_hidden_factor"].get(end, rows_of["forward_hidden_factor"]["value"])
     c = rows_of["sampler_bytes_per_logit"].get(end, rows_of["sampler_bytes_per_logit"]["value"])
     forward = forward_bytes(s.model, tokens, tp=s.tensor_parallel_size, b=s.dtype_bytes, x=x)
-    return maximum(forward, sampler_bytes(s.model, tokens, rows, b=s.dtype_bytes, c=c)) if last_stage else forward
+    return (
+        maximum(forward, sampler_bytes(s.model, tokens, rows, b=s.dtype_bytes, c=c))
+        if last_stage
+        else forward
+    )
 
 
 def decode_copy_bytes(s: Scenario, tokens: Any) -> Any:

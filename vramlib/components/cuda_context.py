@@ -1,22 +1,20 @@
 """CUDA runtime context: what the driver takes for this process before the first tensor, and the kernels it loads later.
 
-No closed form exists: it is a table of printed figures by card, with a rule by card family where no figure is known. It
+No closed form exists: it is a table of printed figures by card, with a rule by card family where no figure
+is known. It
 never depends on the model.
 """
 
 from __future__ import annotations
 
 from vramlib.specs import GpuSpec, Part, Scenario, Term
-from vramlib.units import GiB, show
-
-FAMILY = ((9.0, 0.51, 0.45, 0.60), (8.0, 0.40, 0.15, 0.60), (0.0, 0.30, 0.10, 0.60))
-FAMILY_SOURCE = "data/cuda_context.csv: printed sizes of idle contexts by card; rule by compute capability"
+from vramlib.units import show
 
 
 def base_bytes(gpu: GpuSpec) -> tuple[int, int, int]:
     """Size of an idle context on this card, with its interval.
 
-    Formula: the printed figure of the card; else by family: 0.51 GiB from Hopper on, 0.40 GiB Ampere and Ada, 0.30 GiB before
+    Formula: the card's printed figure; else 3 MiB per multiprocessor (GDDR cards), 522 MiB (HBM cards)
 
     Parameters
     ----------
@@ -34,13 +32,9 @@ def base_bytes(gpu: GpuSpec) -> tuple[int, int, int]:
 
     Source
     ------
-    vLLM 0.19 on H100: 79.19 GiB in all, 78.68 GiB free before the engine's own budget starts; data/cuda_context.csv.
+    data/cuda_context.csv: printed sizes of idle contexts by card, and the rules drawn from them.
     """
-    for capability, value, low, high in FAMILY:
-        if gpu.compute_capability >= capability:
-            size = gpu.cuda_context_bytes or int(value * GiB)
-            return size, min(size, int(low * GiB)), max(size, int(high * GiB))
-    raise ValueError(f"{gpu.name}: compute_capability {gpu.compute_capability} is negative")
+    return gpu.cuda_context_bytes, gpu.cuda_context_low_bytes, gpu.cuda_context_high_bytes
 
 
 def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
@@ -52,8 +46,8 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
             bytes=size,
             formula="context(card, driver)",
             worked=f"{show(size)} on {s.gpu.name}",
-            source=FAMILY_SOURCE,
-            basis="measured" if s.gpu.cuda_context_bytes else "modelled",
+            source=s.gpu.cuda_context_source,
+            basis=s.gpu.cuda_context_basis,
             low=low,
             high=high,
         )

@@ -1,6 +1,7 @@
 """Memory fragmentation: rounding by the caching allocator, and gaps in segments that are partly used.
 
-Three things that are often mixed up: *rounding* (allocated − requested) is here and real; *cached* (reserved − allocated)
+Three things that are often mixed up: *rounding* (allocated − requested) is here and real; *cached*
+(reserved − allocated)
 goes back to the driver when memory runs short; *stranded* gaps in partly used segments do not.
 """
 
@@ -38,7 +39,8 @@ def allocated_bytes(size: int, *, max_split_bytes: int = 0) -> int:
 
     Source
     ------
-    PyTorch, c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize, kSmallSize, kMinLargeAlloc, kRoundLarge, should_split.
+    PyTorch, c10/cuda/CUDACachingAllocator.cpp: kMinBlockSize, kSmallSize, kMinLargeAlloc, kRoundLarge,
+    should_split.
     """
     block = max(512, round_up(size, 512)) if size else 0
     if block < 10 * MiB:
@@ -76,14 +78,18 @@ def weight_rounding_bytes(s: Scenario, stage: int = 0) -> int:
 def dynamic_cache_leftover_bytes(s: Scenario) -> Any:
     """Generations of outgrown blocks that transformers' DynamicCache leaves in the allocator's cache.
 
-    Every new token asks for a slightly larger tensor in each layer; each time it outgrows its 2 MiB step, one whole
-    generation of old segments stays behind. They are whole segments: an allocation that would fail gets them back.
+    Every new token asks for a slightly larger tensor in each layer; each time it outgrows its 2 MiB step,
+    one whole
+    generation of old segments stays behind. They are whole segments: an allocation that would fail gets
+    them back.
 
-    Formula: 2 · L · Σ over outgrown steps of the segment size,  steps of 2 MiB from the prompt's size to the last
+    Formula: 2 · L · Σ over outgrown steps of the segment size,  steps of 2 MiB from the prompt's size to
+    the last
 
     Source
     ------
-    Simulation of the allocator rules: 8 sequences of 1024 + 512 tokens keep 6.33 GiB reserved for 1.5 GiB live.
+    Simulation of the allocator rules: 8 sequences of 1024 + 512 tokens keep 6.33 GiB reserved for 1.5 GiB
+    live.
     """
     total = 0
     for cache, layers in kv_cache.stage_caches(s):
@@ -100,14 +106,23 @@ def dynamic_cache_leftover_bytes(s: Scenario) -> Any:
 def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
     """Rounding of the weights, and gaps at run time."""
     if s.engine == "llama.cpp":
-        return (Term(name="none", bytes=0, formula="0", worked="one buffer per purpose, allocated once", source="ggml"),)
+        return (
+            Term(
+                name="none",
+                bytes=0,
+                formula="0",
+                worked="one buffer per purpose, allocated once",
+                source="ggml",
+            ),
+        )
     rounding = weight_rounding_bytes(s, stage)
+    kinds = len(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))  # type: ignore[arg-type]
     found = [
         Term(
             name="rounding of the weights",
             bytes=rounding,
             formula="Σ (allocated − requested)",
-            worked=f"{show(rounding)} over {len(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))} sizes",  # type: ignore[arg-type]
+            worked=f"{show(rounding)} over tensors of {kinds} sizes",
             source=ALLOCATOR,
         )
     ]
@@ -123,7 +138,9 @@ def _gaps_term(s: Scenario, stage: int) -> Term:
             name="gaps left by a growing cache",
             bytes=scale(live, 0.02),
             formula="0.02 · KV cache, up to the leftover generations while memory is free",
-            worked=f"0.02 · {show(live)}; reclaimable leftover {show(leftover)}" if isinstance(live, int) else "",
+            worked=f"0.02 · {show(live)}; reclaimable leftover {show(leftover)}"
+            if isinstance(live, int)
+            else "",
             source="simulation of the allocator rules on DynamicCache; whole leftover segments are freed when needed",
             basis="modelled",
             low=0,

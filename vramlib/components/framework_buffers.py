@@ -78,13 +78,16 @@ def cuda_graph_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
 
     Source
     ------
-    Fitted on 12 models of vLLM 0.19 on H100 (0.35 GiB + 0.017 GiB per layer at 102 graphs); data/engines.json.
+    Fitted on 12 models of vLLM 0.19 on H100 (0.35 GiB + 0.017 GiB per layer at 102 graphs);
+    data/engines.json.
     """
     if s.enforce_eager or s.engine not in ("vllm", "sglang"):
         return 0
     rows = s.engine_spec.constants
     pool = rows["cuda_graph_pool_bytes"].get(end, rows["cuda_graph_pool_bytes"]["value"])
-    each = rows["cuda_graph_bytes_per_graph_layer"].get(end, rows["cuda_graph_bytes_per_graph_layer"]["value"])
+    each = rows["cuda_graph_bytes_per_graph_layer"].get(
+        end, rows["cuda_graph_bytes_per_graph_layer"]["value"]
+    )
     layers = sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, stage))
     return pool + _graphs(s) * layers * each
 
@@ -98,11 +101,18 @@ def _graphs(s: Scenario) -> Any:
 
 
 def persistent_bytes(
-    vocab_size: int, max_num_seqs: Any, max_num_batched_tokens: Any, *, num_groups: int = 1, embeds_width: int = 0, b: int = 2
+    vocab_size: int,
+    max_num_seqs: Any,
+    max_num_batched_tokens: Any,
+    *,
+    num_groups: int = 1,
+    embeds_width: int = 0,
+    b: int = 2,
 ) -> Any:
     """Tensors of vLLM's V2 model runner that exist for every request slot, whether a request uses them or not.
 
-    Formula: 4·R·V + 8·R·⌈V/32⌉ + 4·R·(3200 + 1153 + 128) + T·(8·groups + 13) + T·d_model·b for multimodal inputs
+    Formula: 4·R·V + 8·R·⌈V/32⌉ + 4·R·(3200 + 1153 + 128) + T·(8·groups + 13) + T·d_model·b for multimodal
+    inputs
 
     Parameters
     ----------
@@ -124,7 +134,8 @@ def persistent_bytes(
 
     Source
     ------
-    vLLM 0.33, vllm/v1/worker/gpu/states.py, input_batch.py, structured_outputs.py, sample/penalties.py, logit_bias.py.
+    vLLM 0.33, vllm/v1/worker/gpu/states.py, input_batch.py, structured_outputs.py, sample/penalties.py,
+    logit_bias.py.
     """
     penalties = 4 * max_num_seqs * vocab_size
     masks = 8 * max_num_seqs * ceil_div(vocab_size, 32)
@@ -133,7 +144,9 @@ def persistent_bytes(
     return penalties + masks + ids + per_token
 
 
-def block_table_bytes(max_num_seqs: Any, max_model_len: Any, block_size: Any, *, copies: int = 2, num_groups: int = 1) -> Any:
+def block_table_bytes(
+    max_num_seqs: Any, max_model_len: Any, block_size: Any, *, copies: int = 2, num_groups: int = 1
+) -> Any:
     """Block tables: one block id per block of the longest request, for every slot, made after the KV pool is sized.
 
     Formula: copies · 4 · R · ⌈ml / bs⌉ · groups
@@ -163,7 +176,7 @@ def uses_v2_runner(s: Scenario) -> bool:
 
 
 def scenario_persistent_bytes(s: Scenario, stage: int = 0) -> Any:
-    """Persistent tensors of this scenario that are charged to the budget: 0 for the V1 runner, whose share is small [byte]."""
+    """Persistent tensors that are charged to the budget: 0 for the V1 runner, whose share is small [byte]."""
     if not uses_v2_runner(s):
         return 0
     pool = kv_pool.of(s, stage)
@@ -179,15 +192,18 @@ def scenario_persistent_bytes(s: Scenario, stage: int = 0) -> Any:
 
 
 def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
-    """cuBLAS workspace, CUDA graphs, per-request tensors, block tables."""
+    """Workspace of cuBLAS, CUDA graphs, per-request tensors, block tables."""
     if s.engine == "llama.cpp":
-        return (Term(name="none", bytes=0, formula="0", worked="ggml keeps its workspaces in the compute buffer"),)
+        return (
+            Term(name="none", bytes=0, formula="0", worked="ggml keeps its workspaces in the compute buffer"),
+        )
+    capability = s.gpu.compute_capability
     found = [
         Term(
             name="cuBLAS workspace",
-            bytes=cublas_workspace_bytes(s.gpu.compute_capability),
+            bytes=cublas_workspace_bytes(capability),
             formula="one per handle and stream",
-            worked=f"{cublas_workspace_bytes(s.gpu.compute_capability):,} B at compute capability {s.gpu.compute_capability}",
+            worked=f"{cublas_workspace_bytes(capability):,} B at compute capability {capability}",
             source="PyTorch, aten/src/ATen/cuda/CublasHandlePool.cpp",
         )
     ]
@@ -237,7 +253,8 @@ def _request_terms(s: Scenario, stage: int) -> list[Term]:
                 name="request state of the V2 runner",
                 bytes=scenario_persistent_bytes(s, stage),
                 formula="4·R·V + 8·R·⌈V/32⌉ + 17924·R + T·(8·groups + 13)",
-                worked=f"R = {s.max_num_seqs}, V = {s.model.vocab_size}, T = {s.max_num_batched_tokens}, groups = {groups}",
+                worked=f"R = {s.max_num_seqs}, V = {s.model.vocab_size}, "
+                f"T = {s.max_num_batched_tokens}, groups = {groups}",
                 source="vLLM 0.33, vllm/v1/worker/gpu/states.py, sample/penalties.py, sample/logit_bias.py",
             )
         )

@@ -1,6 +1,7 @@
 """KV cache: keys, values, latents and recurrent states of the tokens that are really held.
 
-Unused room belongs elsewhere: a block's tail, a hybrid page's padding and unused cells to ``prefill_padding``, a pool
+Unused room belongs elsewhere: a block's tail, a hybrid page's padding and unused cells to
+``prefill_padding``, a pool
 that is reserved and empty to the budget.
 """
 
@@ -13,7 +14,16 @@ from vramlib.components.model_weights import stage_layers
 from vramlib.specs import DTYPE_BITS, Cache, ModelSpec, Part, Scenario, Term
 from vramlib.units import ceil_div, maximum, minimum
 
-CACHE_BITS = {"fp8": 8, "fp8_e4m3": 8, "fp8_e5m2": 8, "fp8_inc": 8, "int8": 8, "bfloat16": 16, "float16": 16, "float32": 32}
+CACHE_BITS = {
+    "fp8": 8,
+    "fp8_e4m3": 8,
+    "fp8_e5m2": 8,
+    "fp8_inc": 8,
+    "int8": 8,
+    "bfloat16": 16,
+    "float16": 16,
+    "float32": 32,
+}
 DS_MLA_ROW = {"fp8_ds_mla": 656, "nvfp4_ds_mla": 352}
 
 
@@ -57,7 +67,8 @@ def row_bytes(cache: Cache, *, tp: int = 1, kv_cache_dtype: str = "auto", dtype_
 
     Source
     ------
-    vLLM 0.33, vllm/v1/kv_cache_interface.py AttentionSpec, MLAAttentionSpec; Ainslie et al., "GQA" (2023), 2.2.
+    vLLM 0.33, vllm/v1/kv_cache_interface.py AttentionSpec, MLAAttentionSpec; Ainslie et al., "GQA" (2023),
+    2.2.
     """
     if cache.is_state:
         return 0
@@ -90,7 +101,9 @@ def tokens_kept(cache: Cache, tokens: Any) -> Any:
     return minimum(tokens, cache.window) if cache.window else tokens
 
 
-def bytes_per_token(model: ModelSpec, *, tp: int = 1, kv_cache_dtype: str = "auto", dtype_bits: int = 16) -> int:
+def bytes_per_token(
+    model: ModelSpec, *, tp: int = 1, kv_cache_dtype: str = "auto", dtype_bits: int = 16
+) -> int:
     """Key and value vectors that one token leaves behind in all layers that keep every token.
 
     Formula: Σ_layers n_loc · (d_head + d_v) · b_kv / 8
@@ -153,7 +166,9 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
             found.append(_state_term(s, cache, layers))
         elif cache.kind != "cross":
             found.append(_attention_term(s, cache, layers))
-    return tuple(found) or (Term(name="no cache", bytes=0, formula="0", worked="no layer of this rank keeps a cache"),)
+    return tuple(found) or (
+        Term(name="no cache", bytes=0, formula="0", worked="no layer of this rank keeps a cache"),
+    )
 
 
 def held(s: Scenario, cache: Cache) -> Any:
@@ -169,10 +184,18 @@ def _attention_term(s: Scenario, cache: Cache, layers: int) -> Term:
     bits = DTYPE_BITS[s.dtype]
     row = row_bytes(cache, tp=s.tensor_parallel_size, kv_cache_dtype=s.kv_cache_dtype, dtype_bits=bits)
     tokens = held(s, cache)
-    inside = f"{row} B" if cache.latent_dim else f"{local_heads(cache.num_key_value_heads, s.tensor_parallel_size)}"
+    inside = (
+        f"{row} B"
+        if cache.latent_dim
+        else f"{local_heads(cache.num_key_value_heads, s.tensor_parallel_size)}"
+    )
     if not cache.latent_dim:
         inside += f" · ({cache.head_dim} + {cache.v_head_dim}) · {8 * row // max(1, (cache.head_dim + cache.v_head_dim) * local_heads(cache.num_key_value_heads, s.tensor_parallel_size))} / 8"
-    formula = "L · T · (r_kv + d_rope) · b_kv / 8" if cache.latent_dim else "L · T · n_kv · (d_head + d_v) · b_kv / 8"
+    formula = (
+        "L · T · (r_kv + d_rope) · b_kv / 8"
+        if cache.latent_dim
+        else "L · T · n_kv · (d_head + d_v) · b_kv / 8"
+    )
     return Term(
         name=f"{cache.kind} attention, {layers} layers",
         bytes=layers * tokens * row,

@@ -1,7 +1,9 @@
 """The block pool of vLLM: pages, groups and blocks, and how many tokens and requests a pool of bytes holds.
 
-Layers with one kind of cache share a group; every group draws blocks of the same size from one pool, so pages are made
-equal first. ``plan`` works that out once per model and settings; ``Pool`` then answers questions about bytes and lengths.
+Layers with one kind of cache share a group; every group draws blocks of the same size from one pool, so
+pages are made
+equal first. ``plan`` works that out once per model and settings; ``Pool`` then answers questions about
+bytes and lengths.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Group:
     def blocks(self, tokens: Any, in_flight: Any) -> Any:
         """Blocks that one request of this length may need in one such group.
 
-        Formula: full: ⌈T / bs⌉;  sliding: ⌈min(W − 1 + in flight, T) / bs⌉ + 1;  chunked: ⌈min(C + in flight, T) / bs⌉;  state: 1
+        Formula: full: ⌈T / bs⌉;  sliding: ⌈min(W − 1 + in flight, T) / bs⌉ + 1;  chunked: ⌈min(C + in
+        flight, T) / bs⌉;  state: 1
 
         Source
         ------
@@ -95,7 +98,8 @@ def plan(
 
     Source
     ------
-    vLLM 0.19, vllm/v1/core/kv_cache_utils.py get_kv_cache_groups; vllm/model_executor/models/config.py for hybrids.
+    vLLM 0.19, vllm/v1/core/kv_cache_utils.py get_kv_cache_groups; vllm/model_executor/models/config.py for
+    hybrids.
     """
     rows = [(c, n, p) for (c, n), p in zip(caches, pages, strict=True) if p and c.kind != "cross"]
     attention = [(c, n, p) for c, n, p in rows if not c.is_state]
@@ -105,7 +109,9 @@ def plan(
     if any(c.latent_dim for c, _, _ in attention):
         block_size = max(block_size, mla_block_size)
     if not attention:
-        groups = tuple(Group(cache=c, layers=n, count=1, block_size=block_size, page_bytes=p) for c, n, p in states)
+        groups = tuple(
+            Group(cache=c, layers=n, count=1, block_size=block_size, page_bytes=p) for c, n, p in states
+        )
         page = max(p for _, _, p in states)
         return Pool(block_size=block_size, bytes_per_block=page * sum(n for _, n, _ in states), groups=groups)
     padding = 0
@@ -120,7 +126,9 @@ def plan(
         total = sum(n * p * block_size for _, n, p in attention)
         layers = sum(n for _, n, _ in attention)
         as_full = full if full.kind == "full" else _as_full(full)
-        group = Group(cache=as_full, layers=layers, count=1, block_size=block_size, page_bytes=total // layers)
+        group = Group(
+            cache=as_full, layers=layers, count=1, block_size=block_size, page_bytes=total // layers
+        )
         return Pool(block_size=block_size, bytes_per_block=total, groups=(group,))
     return _grouped(attention, states, block_size, group_padding_ratio, padding)
 
@@ -144,7 +152,13 @@ def _grouped(
     size = largest if largest < ratio * smallest else smallest
     tokens = {c: block_size * (page // (p * block_size)) for c, _, p in attention}
     groups = tuple(
-        Group(cache=c, layers=size, count=ceil_div(n, size), block_size=tokens.get(c, block_size), page_bytes=page)
+        Group(
+            cache=c,
+            layers=size,
+            count=ceil_div(n, size),
+            block_size=tokens.get(c, block_size),
+            page_bytes=page,
+        )
         for c, n in buckets
     )
     return Pool(block_size=block_size, bytes_per_block=size * page, groups=groups, state_page_padding=padding)

@@ -1,6 +1,7 @@
 """Model weights: every tensor that this rank stores, at the width it is stored in.
 
-Home of: parameters, quantization scales and zero points, rope tables, absorbed MLA copies. The allocator's rounding of
+Home of: parameters, quantization scales and zero points, rope tables, absorbed MLA copies. The allocator's
+rounding of
 these tensors belongs to ``fragmentation``; the rule lives there and the sizes come from here.
 """
 
@@ -26,7 +27,8 @@ VOCAB_PADDING = 64
 def rank_shape(t: Tensor, *, tp: int = 1, pad_vocab: bool = False) -> tuple[int, ...]:
     """Shape of the slice of a tensor that one tensor-parallel rank stores.
 
-    Formula: out → rows / tp; in → columns / tp; kv → max(1, n_kv / tp) heads; vocab → round_up(V, 64) / tp; none → whole
+    Formula: out → rows / tp; in → columns / tp; kv → max(1, n_kv / tp) heads; vocab → round_up(V, 64) /
+    tp; none → whole
 
     Parameters
     ----------
@@ -108,7 +110,13 @@ def _pieces(t: Tensor, s: _Rule, layer_index_name: str) -> tuple[int, ...]:
         return (ceil_div(t.nbytes * math.prod(shape), max(1, t.numel)),)
     if t.dtype and t.dtype not in STORED_BITS:
         return (weight_types.bytes_of(t.dtype, shape),)
-    if not t.dtype and t.linear and len(shape) >= 2 and s.quant and applies(s.quant, layer_index_name + t.name, t):
+    if (
+        not t.dtype
+        and t.linear
+        and len(shape) >= 2
+        and s.quant
+        and applies(s.quant, layer_index_name + t.name, t)
+    ):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         if s.quant.name == "mxfp4" and t.role == "expert" and s.fuse:
             rows, columns = _mxfp4_padded(t, rows, columns)
@@ -250,7 +258,9 @@ def rope_bytes(model: ModelSpec, *, dtype_bits: int = 16) -> int:
     return sum(rows * dim * dtype_bits // 8 for rows, dim in model.rope_tables)
 
 
-def absorbed_mla_bytes(model: ModelSpec, *, tp: int = 1, num_layers: int | None = None, dtype_bits: int = 16) -> int:
+def absorbed_mla_bytes(
+    model: ModelSpec, *, tp: int = 1, num_layers: int | None = None, dtype_bits: int = 16
+) -> int:
     """Copies of the up-projection that MLA keeps beside ``kv_b_proj`` so that decoding works on the latent.
 
     Formula: L · n_q / tp · (d_nope + d_v) · r_kv · b / 8

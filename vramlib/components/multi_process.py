@@ -1,6 +1,7 @@
 """Multi-process overhead: further processes on this card with all they hold, and what ranks need to talk to each other.
 
-This process's own context and a rank's replicated tensors are not here: they have their homes in the other parts.
+This process's own context and a rank's replicated tensors are not here: they have their homes in the other
+parts.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def communication_terms(s: Scenario) -> tuple[Term, ...]:
     """NCCL, custom all-reduce and symmetric memory of one rank; none with a single card."""
     if s.world_size == 1 or s.engine not in ("vllm", "sglang"):
         return ()
-    before, growth = (s.engine_spec.constants[k] for k in ("before_snapshot_comm_bytes", "non_torch_growth_bytes"))
+    before, growth = (
+        s.engine_spec.constants[k] for k in ("before_snapshot_comm_bytes", "non_torch_growth_bytes")
+    )
     more = growth["value"]["2"] - growth["value"]["1"]
     return (
         Term(
@@ -73,7 +76,9 @@ def terms(s: Scenario, own_bytes: Any, own_low: Any, own_high: Any) -> tuple[Ter
                 name=f"{s.num_processes - 1} further processes",
                 bytes=further_processes_bytes(s.num_processes, own_bytes + comm),
                 formula="(n − 1) · (context + that process's own bytes)",
-                worked=f"({s.num_processes} − 1) · {show(own_bytes + comm)}" if isinstance(own_bytes, int) else "",
+                worked=f"({s.num_processes} − 1) · {show(own_bytes + comm)}"
+                if isinstance(own_bytes, int)
+                else "",
                 source="CUDA: one context per process and card; nothing is shared between independent servers",
                 basis="modelled",
                 low=further_processes_bytes(s.num_processes, own_low),

@@ -1,6 +1,7 @@
 """Prefill and padding buffers: what exists for tokens that are not there, and workspaces kept for prefill.
 
-Home of: batch padding (its cache, mask and transient), unused tails of KV blocks, padding of hybrid pages, unused
+Home of: batch padding (its cache, mask and transient), unused tails of KV blocks, padding of hybrid pages,
+unused
 llama.cpp cells; fused-MoE workspace, MLA chunked context, encoder cache, FlashInfer workspace.
 """
 
@@ -49,7 +50,8 @@ def padded_tokens(lengths: tuple[int, ...]) -> int:
 def moe_workspace_bytes(model: ModelSpec, tokens: Any, *, tp: int = 1, ep: int = 1, b: int = 2) -> Any:
     """Workspace of fused experts, grown to its largest while an engine profiles, and kept.
 
-    Formula: b · T · k · (max(N/2, K) + max(N, K)),  K = d_model, N = 2 · d_expert / tp (whole experts: 2 · d_expert)
+    Formula: b · T · k · (max(N/2, K) + max(N, K)),  K = d_model, N = 2 · d_expert / tp (whole experts: 2 ·
+    d_expert)
 
     Parameters
     ----------
@@ -115,7 +117,9 @@ def pool_bytes_held(s: Scenario, stage: int = 0) -> Any:
     pool = kv_pool.of(s, stage)
     if pool is None:
         return 0
-    blocks = sum(n * group.count * _steady_blocks(group, p + new) for group in pool.groups for n, p, new in s.sequences)
+    blocks = sum(
+        n * group.count * _steady_blocks(group, p + new) for group in pool.groups for n, p, new in s.sequences
+    )
     return blocks * pool.bytes_per_block
 
 
@@ -145,7 +149,9 @@ def _tail_term(s: Scenario, stage: int) -> Term:
         name="block tails and page padding",
         bytes=held - used,
         formula="blocks · bytes per block − KV cache",
-        worked=f"{held:,} − {used:,} (block of {pool.block_size if pool else 0} tokens)" if isinstance(held, int) else "",
+        worked=f"{held:,} − {used:,} (block of {pool.block_size if pool else 0} tokens)"
+        if isinstance(held, int)
+        else "",
         source="vLLM 0.33, vllm/v1/core/kv_cache_planning.py",
     )
 
@@ -199,7 +205,9 @@ def kept_workspace_bytes(s: Scenario) -> Any:
     if s.quantization == "mxfp4":
         return 0
     ep = 2 if s.enable_expert_parallel else 1
-    return moe_workspace_bytes(s.model, s.max_num_batched_tokens, tp=s.tensor_parallel_size, ep=ep, b=s.dtype_bytes)
+    return moe_workspace_bytes(
+        s.model, s.max_num_batched_tokens, tp=s.tensor_parallel_size, ep=ep, b=s.dtype_bytes
+    )
 
 
 def encoder_cache_bytes(s: Scenario) -> Any:
@@ -235,7 +243,14 @@ def _mla_terms(s: Scenario, stage: int) -> list[Term]:
 
 def _padding_terms(s: Scenario) -> tuple[Term, ...]:
     if not isinstance(s.prompt_tokens, tuple):
-        return (Term(name="no padding", bytes=0, formula="B · T_max − Σ T_i = 0", worked="all prompts have one length"),)
+        return (
+            Term(
+                name="no padding",
+                bytes=0,
+                formula="B · T_max − Σ T_i = 0",
+                worked="all prompts have one length",
+            ),
+        )
     prompts = s.prompt_tokens
     extra, longest, count = padded_tokens(prompts), max(prompts), len(prompts)
     b, m = s.dtype_bytes, s.model
@@ -252,7 +267,11 @@ def _padding_terms(s: Scenario) -> tuple[Term, ...]:
         source="transformers 5.23: padding tokens are cached like any other",
     )
     mask = Term(
-        name="attention mask", bytes=masks, formula="B · T_max²", worked=f"{count} · {longest}²", source=activations.HF
+        name="attention mask",
+        bytes=masks,
+        formula="B · T_max²",
+        worked=f"{count} · {longest}²",
+        source=activations.HF,
     )
     transient = Term(
         name="activations of padding tokens",
