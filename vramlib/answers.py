@@ -106,7 +106,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a preallocating engine reserves at start, and the KV pool that is left; ``None`` where a name does not apply.
+    """What a preallocating engine reserves at start, and the KV pool left; ``None`` where a name does not apply.
 
     Identity (vLLM): requested − weights − persistent − activation peak − non-torch (− graphs where the version
     charges them) = KV pool. llama.cpp fills the three buffer fields instead.

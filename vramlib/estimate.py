@@ -144,7 +144,8 @@ def _problems(s: Scenario, total: int, b: Budget | None) -> list[str]:
     if need is not None and need + (b.bytes_per_block or 0) > pool:
         short = show(need + (b.bytes_per_block or 0) - pool)
         found.append(
-            f"one request of max_model_len {s.max_model_len:,} needs {show(need)} of KV cache, {short} more than the pool"
+            f"one request of max_model_len {s.max_model_len:,} needs {show(need)} of KV cache,"
+            f" {short} more than the pool has"
         )
     elif (held := workload_pool_bytes(s)) > pool:
         found.append(f"the workload holds {show(held)} of KV blocks and the pool has {show(pool)}")

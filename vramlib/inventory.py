@@ -265,9 +265,7 @@ class ModelSpec:
 
     @functools.cached_property
     def params_active(self) -> int:
-        """Text parameters that one token passes through: of the routed experts only
-        ``num_experts_per_tok`` [element].
-        """
+        """Text parameters that one token passes through: of the experts only ``num_experts_per_tok`` [element]."""
         idle = 0
         for layer, n in self.layer_counts:
             if layer.num_experts:

@@ -105,9 +105,7 @@ def _version_notes(engine: EngineSpec) -> list[str]:
 def _weights(
     model: ModelSpec, engine: EngineSpec, typed: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Any]:
-    """Type and quantization of the weights: the file's own unless they were given; fp32 checkpoints are served in 16
-    bit.
-    """
+    """Type and quantization of the weights: the file's own unless given; fp32 checkpoints are served in 16 bit."""
     dtype = typed.get("dtype", "auto")
     if dtype == "auto":
         dtype = model.dtype if model.dtype in ("float16", "bfloat16", "float32") else "bfloat16"
@@ -118,10 +116,8 @@ def _weights(
             )
     if engine.name == "llama.cpp":
         return {"dtype": "float16", "quant": None, "quantization": _file_type(model, typed, dtype)}
-    if "quantization" not in typed:
-        quant = model.quantization
-    else:
-        quant = quantization_named(typed["quantization"], model)
+    asked = typed.get("quantization")
+    quant = quantization_named(asked, model) if asked else model.quantization
     return {"dtype": dtype, "quant": quant, "quantization": quant.name if quant else "none"}
 
 
@@ -165,7 +161,8 @@ def _max_model_len(model: ModelSpec, typed: Mapping[str, Any], notes: list[str])
         return limit or NO_LIMIT_LENGTH
     if limit and not hasattr(given, "shape") and given > limit:
         notes.append(
-            f"max_model_len {given:,} is beyond the {limit:,} positions of {model.name}; engines refuse or warn unless told"
+            f"max_model_len {given:,} is beyond the {limit:,} positions of {model.name};"
+            " engines refuse or warn unless told"
         )
     return given
 
@@ -275,8 +272,8 @@ def _check_parallel(model: ModelSpec, engine: EngineSpec, own: Mapping[str, Any]
     works = [n for n in range(1, 65) if heads % n == 0 and (not kv or kv % n == 0 or n % kv == 0)]
     if heads and tp not in works and (heads % tp or (kv and kv % tp and tp % kv)):
         raise ValueError(
-            f"tensor_parallel_size {tp} does not divide the {heads} attention heads ({kv} key-value heads) of {model.name};"
-            f" these work: {', '.join(map(str, works))}"
+            f"tensor_parallel_size {tp} does not divide the {heads} attention heads ({kv} key-value heads)"
+            f" of {model.name}; these work: {', '.join(map(str, works))}"
         )
 
 

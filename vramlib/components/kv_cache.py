@@ -184,13 +184,10 @@ def _attention_term(s: Scenario, cache: Cache, layers: int) -> Term:
     bits = DTYPE_BITS[s.dtype]
     row = row_bytes(cache, tp=s.tensor_parallel_size, kv_cache_dtype=s.kv_cache_dtype, dtype_bits=bits)
     tokens = held(s, cache)
-    inside = (
-        f"{row} B"
-        if cache.latent_dim
-        else f"{local_heads(cache.num_key_value_heads, s.tensor_parallel_size)}"
-    )
-    if not cache.latent_dim:
-        inside += f" · ({cache.head_dim} + {cache.v_head_dim}) · {8 * row // max(1, (cache.head_dim + cache.v_head_dim) * local_heads(cache.num_key_value_heads, s.tensor_parallel_size))} / 8"
+    heads, width = local_heads(cache.num_key_value_heads, s.tensor_parallel_size), cache.head_dim + cache.v_head_dim
+    inside = f"{row} B"
+    if not cache.latent_dim and 8 * row % (heads * width) == 0:
+        inside = f"{heads} · ({cache.head_dim} + {cache.v_head_dim}) · {8 * row // (heads * width)} / 8"
     formula = (
         "L · T · (r_kv + d_rope) · b_kv / 8"
         if cache.latent_dim

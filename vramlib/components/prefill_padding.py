@@ -165,7 +165,8 @@ def _workspace_terms(s: Scenario, stage: int) -> list[Term]:
                 name="fused-MoE workspace",
                 bytes=kept_workspace_bytes(s),
                 formula="b · T · k · (max(N/2, K) + max(N, K))",
-                worked=f"{b} · {t} · {m.num_experts_per_tok}, K = {m.hidden_size}, F = {m.moe_intermediate_size}, tp = {tp}",
+                worked=f"{b} · {t} · {m.num_experts_per_tok}, "
+                f"K = {m.hidden_size}, F = {m.moe_intermediate_size}, tp = {tp}",
                 source="vLLM 0.33, vllm/v1/worker/workspace.py, fused_moe/experts/triton_moe.py",
             )
         )
