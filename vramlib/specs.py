@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vramlib.answers import BUDGET_FIELDS, PART_KEYS, PART_NAMES, Budget, Estimate, Part, Term
+from vramlib.answers import BUDGET_FIELDS, PART_COLORS, PART_KEYS, PART_NAMES, Budget, Estimate, Part, Term
 from vramlib.inventory import CACHE_KINDS, ROLES, SPLITS, Cache, Layer, ModelSpec, QuantSpec, Tensor
 
 __all__ = [
-    "BUDGET_FIELDS", "CACHE_KINDS", "DTYPE_BITS", "PART_KEYS", "PART_NAMES", "ROLES", "SPLITS", "Budget", "Cache",
-    "EngineSpec", "Estimate", "GpuSpec", "Layer", "ModelSpec", "Part", "QuantSpec", "Scenario", "Tensor", "Term",
+    "BUDGET_FIELDS", "CACHE_KINDS", "DTYPE_BITS", "PART_COLORS", "PART_KEYS", "PART_NAMES", "ROLES", "SPLITS",
+    "Budget", "Cache", "EngineSpec", "Estimate", "GpuSpec", "Layer", "ModelSpec", "Part", "QuantSpec", "Scenario", "Tensor", "Term",
 ]  # fmt: skip
 
 DTYPE_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
