@@ -40,23 +40,29 @@ class Vram(click.Group):
             raise click.UsageError(f"no command {args[0]!r}; {offer}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one command; a reader that closes the pipe early, as ``head`` does, is no error."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return STATUS_PIPE
+        return 0
+
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run one command and exit; unlike click's own it never prints a usage block or a traceback."""
         extra.pop("standalone_mode", None)
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
             status = super().main(words, standalone_mode=False, **extra)
-            sys.stdout.flush()
         except click.Abort:
             _stop("stopped", STATUS_STOPPED)
         except click.ClickException as error:
             _stop(_usage(error), STATUS_UNUSABLE)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(STATUS_PIPE)
         except UNUSABLE as error:
             _stop(text.message(error), STATUS_UNUSABLE)
-        sys.exit(status if isinstance(status, int) else 0)
+        sys.exit(status)
 
 
 class Scenario(click.Command):
@@ -226,12 +232,12 @@ def report(parameters: tuple[tuple[str, str], ...], out: Path | None) -> None:
 
     The page opens without a network. NAME is a field of vram estimate.
     """
-    from vramlib import report as reports
-
     named = [fields.plain_name(name) for name, _ in parameters]
     twice = next((n for n in named if named.count(n) > 1), None)
     if twice:
         raise ValueError(f"parameter {twice} is given twice; write it once")
+    from vramlib import report as reports
+
     click.echo(str(reports.run(dict(parameters), out)))
 
 
