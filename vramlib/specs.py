@@ -16,7 +16,8 @@ from vramlib.inventory import CACHE_KINDS, ROLES, SPLITS, Cache, Layer, ModelSpe
 
 __all__ = [
     "BUDGET_FIELDS", "CACHE_KINDS", "DTYPE_BITS", "PART_COLORS", "PART_KEYS", "PART_NAMES", "ROLES", "SPLITS",
-    "Budget", "Cache", "EngineSpec", "Estimate", "GpuSpec", "Layer", "ModelSpec", "Part", "QuantSpec", "Scenario", "Tensor", "Term",
+    "Budget", "Cache", "EngineSpec", "Estimate", "GpuSpec", "Layer", "ModelSpec", "Part", "QuantSpec", "Scenario",
+    "Tensor", "Term",
 ]  # fmt: skip
 
 DTYPE_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
