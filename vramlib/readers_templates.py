@@ -79,7 +79,6 @@ def of_weight(at: Place, stored: Stored, count: int, template: Tensor, dtype: st
     same = _numel(shape) == template.numel
     return replace(
         template,
-        name=at.module,
         shape=template.shape if same or compressed else shape,
         count=count,
         dtype="" if stored.dtype == dtype and not compressed else stored.dtype,
