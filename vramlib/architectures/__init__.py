@@ -15,10 +15,11 @@ from vramlib.architectures.decoder import Parts, decoder
 from vramlib.architectures.families_dense import DENSE, LLAMA
 from vramlib.architectures.families_gemma import GEMMAS
 from vramlib.architectures.families_moe import MOE
+from vramlib.architectures.families_sparse import SPARSE
 from vramlib.architectures.families_vary import VARY
 from vramlib.specs import ModelSpec
 
-TRAITS = {**DENSE, **MOE, **GEMMAS, **VARY}
+TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY}
 FAMILIES: dict[str, Callable[[Shape], Parts]] = {
     model_type: functools.partial(decoder, t=traits) for model_type, traits in TRAITS.items()
 }

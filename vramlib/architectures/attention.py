@@ -222,4 +222,9 @@ def cache(s: Shape, kind: str = "full", *, indexer_dim: int = 0) -> tuple[Cache,
         )
         return (row,)
     heads, key, value = s.num_key_value_heads, s.head_dim, s.v_head_dim
-    return (Cache(kind=kind, window=window, num_key_value_heads=heads, head_dim=key, v_head_dim=value),)
+    return (
+        Cache(
+            kind=kind, window=window, num_key_value_heads=heads, head_dim=key, v_head_dim=value,
+            indexer_dim=indexer_dim,
+        ),
+    )  # fmt: skip

@@ -79,9 +79,11 @@ def layer(s: Shape, t: Traits, *, kind: str, experts: bool) -> Layer:
     -------
     The layer [-]
     """
-    tensors, caches = mixer(s, t, kind)
+    tensors, caches = t.mixers.get(kind, mixer)(s, t, kind)
     width = s.shared_expert_intermediate_size if experts else s.intermediate_size
-    if experts:
+    if experts and t.experts:
+        tensors += t.experts(s, t)
+    elif experts:
         tensors += mlp.moe(
             s, gated=t.expert_gated, bias=on(s, t.expert_bias), correction=t.correction,
             shared_gate=t.shared_gate, names=t.names,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vramlib.architectures.config import Shape
-from vramlib.specs import Tensor
+from vramlib.specs import Cache, Tensor
 
 Flag = bool | str
+Mixer = Callable[[Shape, "Traits", str], tuple[tuple[Tensor, ...], tuple[Cache, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +40,8 @@ class Traits:
     tied : whether embedding and output share one matrix when the file does not say [-]
     rotary : part of a head that turns with position when the file does not say; 0 without rope [-]
     names : names of matrices that differ from Llama's [-]
+    mixers : what stands in place of attention in layers of some kinds: tensors and caches [-]
+    experts : what stands in place of ``mlp.moe`` where a family's experts are its own [-]
     """
 
     qkv_bias: Flag = False
@@ -71,6 +74,8 @@ class Traits:
     tied: bool = False
     rotary: float = 1.0
     names: Mapping[str, str] = field(default_factory=dict)
+    mixers: Mapping[str, Mixer] = field(default_factory=dict)
+    experts: Callable[[Shape, Traits], tuple[Tensor, ...]] | None = None
     key: Callable[[Shape, int], Hashable] = lambda s, i: None
     adapt: Callable[[Shape, Traits], tuple[Shape, Traits]] = lambda s, t: (s, t)
     vary: Callable[[Shape, Traits, str, Any], tuple[Shape, Traits]] = lambda s, t, kind, key: (s, t)

@@ -67,7 +67,6 @@ MOE: dict[str, Traits] = {
     **dict.fromkeys(("granitemoe", "granitemoeshared", "granitemoe_swa"), GRANITE_MOE),
     **dict.fromkeys(("deepseek", "deepseek_v2", "mistral4"), DEEPSEEK),
     **dict.fromkeys(("deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite"), DEEPSEEK_V3),
-    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), DEEPSEEK_V3.but(indexer=True)),
     "glm4_moe": GLM_MOE,
     "solar_open": GLM_MOE.but(rotary=1.0),
     "dots1": QWEN3.but(correction="float32"),

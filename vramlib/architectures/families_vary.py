@@ -83,6 +83,10 @@ def _baichuan(s: Shape, t: Traits) -> tuple[Shape, Traits]:
     return s, t.but(rotary=0) if s.hidden_size == 5120 else t
 
 
+def _stablelm(s: Shape, t: Traits) -> tuple[Shape, Traits]:
+    return s, t.but(norms=t.norms[:1]) if s.flag("use_parallel_residual") else t
+
+
 def _apertus(s: Shape, t: Traits) -> tuple[Tensor, ...]:
     return tuple(Tensor(name=f"mlp.act_fn.{n}", shape=(1,), role="other") for n in ("alpha_p", "alpha_n"))
 
@@ -147,6 +151,7 @@ VARY: dict[str, Traits] = {
     "opt": OPT.but(adapt=_opt),
     "qwen": QWEN1,
     "baichuan": DENSE["baichuan"].but(adapt=_baichuan),
+    "stablelm": DENSE["stablelm"].but(adapt=_stablelm),
     "apertus": DENSE["apertus"].but(extra=_apertus),
     "nemotron-nas": LLAMA.but(key=_block, vary=_nas),
 }

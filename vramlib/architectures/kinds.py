@@ -31,7 +31,7 @@ def expert_layers(f: Fields, num_layers: int, num_experts: int) -> tuple[bool, .
     if not num_experts:
         return (False,) * num_layers
     if isinstance(f.get("mlp_layer_types"), list):
-        return tuple(word == "sparse" for word in f.get("mlp_layer_types"))[:num_layers]
+        return tuple(word != "dense" for word in f.get("mlp_layer_types"))[:num_layers]
     listed = f.get("moe_layers")
     if isinstance(listed, list) and listed:
         return tuple(i in listed for i in range(num_layers))

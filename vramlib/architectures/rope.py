@@ -22,7 +22,7 @@ def settings(s: Shape) -> tuple[Mapping[str, Any], ...]:
     found = s.get("rope_parameters") or s.get("rope_scaling") or {}
     if not isinstance(found, Mapping):
         return ({},)
-    inner = tuple(v for v in found.values() if isinstance(v, Mapping))
+    inner = tuple(found[key] for key in sorted(found) if isinstance(found[key], Mapping))
     if inner:
         return inner
     return ({}, found) if s.get("rope_local_base_freq") is not None else (found,)
@@ -76,8 +76,10 @@ def rotary_dim(s: Shape, scaling: Mapping[str, Any], head_dim: int, fraction: fl
     -------
     Width of one row of the table [element]
     """
-    if s.kv_lora_rank:
-        return s.qk_rope_head_dim
+    if s.get("qk_rope_head_dim") is not None:
+        return s.size("qk_rope_head_dim")
+    if scaling.get("rope_type") == "proportional":
+        return head_dim  # turned by zero where it does not turn
     if s.get("rotary_dim") is not None:
         return s.size("rotary_dim")
     for part in (scaling.get("partial_rotary_factor"), s.get("partial_rotary_factor"), s.get("rotary_pct")):
