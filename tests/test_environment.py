@@ -1,6 +1,8 @@
 """pyproject.toml is the one place of dependencies; what repeats it must agree."""
 
+import importlib.util
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -50,3 +52,27 @@ def test_lock_holds_a_version_inside_every_range(root: Path, project: dict, grou
     for name, allowed in ranges(lines).items():
         assert name in locked, f"{name} is not in requirements.lock; run make lock"
         assert all(version in allowed for version in locked[name]), f"{name}; run make lock"
+
+
+@pytest.fixture
+def create_venv(root: Path) -> dict:
+    return runpy.run_path(str(root / "tools" / "create_venv.py"))
+
+
+def test_a_machine_without_venv_and_pip_is_told_what_to_install(
+    create_venv: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert re.search(r"sudo apt install python3\.\d+-venv$", create_venv["main"](tmp_path / "venv"))
+
+
+def test_an_old_python_is_told_which_is_needed(
+    create_venv: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.version_info", (3, 10, 2))
+    assert create_venv["main"](tmp_path / "venv").startswith("Python 3.10.2 is too old, 3.11 or newer")
+
+
+def test_a_virtual_environment_is_made(create_venv: dict, tmp_path: Path) -> None:
+    assert create_venv["main"](tmp_path / "venv") is None
+    assert (tmp_path / "venv" / "bin" / "pip").exists()
