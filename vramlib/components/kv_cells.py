@@ -1,0 +1,515 @@
+"""llama.cpp's KV cache: cells allocated at start, quantized by the row, split between GPU and CPU by layer.
+
+A *cell* holds the keys and values of one token. llama.cpp allocates every cell when the context is created,
+so the buffer depends on ``n_ctx``, never on the tokens held. Sliding layers get fewer cells; recurrent layers
+keep one fixed 32-bit state per sequence instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from vramlib.specs import Cache, Layer, ModelSpec, Scenario
+from vramlib.units import minimum, round_up
+
+CELL_PADDING = 256  # llama.cpp pads n_ctx and the sliding cache to 256 cells
+OUTPUT_FIRST_BUILD = 7450  # about: pull request 18148, December 2025
+STATE_BYTES = 4  # recurrent R and S tensors are float32 whatever the cache types say
+
+# GGML_QUANT_SIZES: (values per block, bytes per block)
+BLOCKS: dict[str, tuple[int, int]] = {
+    "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2),
+    "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
+    "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+    "IQ1_S": (256, 50), "IQ1_M": (256, 56), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74), "IQ2_S": (256, 82),
+    "IQ3_XXS": (256, 98), "IQ3_S": (256, 110), "IQ4_XS": (256, 136), "IQ4_NL": (32, 18),
+    "TQ1_0": (256, 54), "TQ2_0": (256, 66), "MXFP4": (32, 17), "NVFP4": (64, 36),
+}  # fmt: skip
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+
+def build_number(version: str) -> int:
+    """llama.cpp's build number from a version as people write it.
+
+    Formula: the digits after ``b``
+
+    Parameters
+    ----------
+    version : ``b6000``, ``6000``, ``0.0.6000`` [-]
+
+    Returns
+    -------
+    Build number [-]
+
+    Raises
+    ------
+    ValueError: no number in it.
+
+    Examples
+    --------
+    >>> build_number("b6000")
+    6000
+
+    Source
+    ------
+    Release tags of https://github.com/ggml-org/llama.cpp/releases.
+    """
+    digits = re.findall(r"\d+", version)
+    if not digits:
+        raise ValueError(f"{version!r} has no llama.cpp build number; write it as b6000")
+    return int(digits[-1])
+
+
+def block(ggml_type: str) -> tuple[int, int]:
+    """Values and bytes of one block of a ggml type.
+
+    Formula: GGML_QUANT_SIZES[type]
+
+    Parameters
+    ----------
+    ggml_type : ``f16``, ``q8_0``, ``Q4_K`` …, in any case [-]
+
+    Returns
+    -------
+    Values per block [element], bytes per block [byte]
+
+    Raises
+    ------
+    ValueError: not a ggml type in the table.
+
+    Examples
+    --------
+    >>> block("q8_0")
+    (32, 34)
+
+    Source
+    ------
+    gguf 0.19 ``constants.py``, GGML_QUANT_SIZES (https://github.com/ggml-org/llama.cpp/tree/master/gguf-py).
+    """
+    try:
+        return BLOCKS[ggml_type.upper()]
+    except KeyError:
+        raise ValueError(f"{ggml_type!r} is not a ggml type; known: {', '.join(BLOCKS)}") from None
+
+
+def row_bytes(ggml_type: str, n: Any) -> Any:
+    """Bytes of one row of ``n`` values stored in a ggml type.
+
+    Formula: n / values_per_block · bytes_per_block
+
+    Parameters
+    ----------
+    ggml_type : ``f16``, ``q8_0``, ``q4_0`` … [-]
+    n : values in the row [element]
+
+    Returns
+    -------
+    Size of the row [byte]
+
+    Raises
+    ------
+    ValueError: the type is unknown, or the row does not fill whole blocks.
+
+    Examples
+    --------
+    >>> row_bytes("q8_0", 1024)
+    1088
+
+    Source
+    ------
+    ``ggml_row_size`` in ggml.c (https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml.c).
+    """
+    values, size = block(ggml_type)
+    if values > 1 and n % values:
+        raise ValueError(f"a row of {n} values does not fill blocks of {values} ({ggml_type}); try f16")
+    return n // values * size
+
+
+def context_cells(n_ctx: Any, *, n_seq_max: Any = 1, kv_unified: bool = False) -> Any:
+    """Cells of one stream of a full-attention layer.
+
+    Formula: ru(n_ctx, 256) when one pool serves all sequences, else ru(ru(n_ctx, 256) / n_seq_max, 256)
+
+    Parameters
+    ----------
+    n_ctx : context asked for, all sequences together [token]
+    n_seq_max : sequences at once (``--parallel``) [-]
+    kv_unified : one pool for all sequences (``--kv-unified``) instead of one stream each [-]
+
+    Returns
+    -------
+    Cells per stream [token]
+
+    Examples
+    --------
+    >>> context_cells(1000, n_seq_max=3)
+    512
+
+    Source
+    ------
+    ``llama_context`` constructor, n_ctx_seq (https://github.com/ggml-org/llama.cpp/blob/master/src/llama-context.cpp).
+    """
+    cells = round_up(n_ctx, CELL_PADDING)
+    return cells if kv_unified else round_up(cells // n_seq_max, CELL_PADDING)
+
+
+def sliding_cells(
+    cells: Any,
+    window: int,
+    *,
+    n_ubatch: Any = 512,
+    n_seq_max: Any = 1,
+    kv_unified: bool = False,
+    swa_full: bool = False,
+) -> Any:
+    """Cells of one stream of a sliding-window layer.
+
+    Formula: ru(min(cells, W · (n_seq_max if unified else 1) + n_ubatch), 256)
+
+    Parameters
+    ----------
+    cells : cells of a full layer's stream [token]
+    window : tokens the layer can see, W [token]
+    n_ubatch : tokens of one micro-batch [token]
+    n_seq_max : sequences at once [-]
+    kv_unified : one pool for all sequences [-]
+    swa_full : ``--swa-full``: as many cells as a full layer [-]
+
+    Returns
+    -------
+    Cells per stream [token]
+
+    Examples
+    --------
+    >>> sliding_cells(4096, 128)
+    768
+
+    Source
+    ------
+    ``llama_kv_cache_iswa`` constructor, size_swa
+    (https://github.com/ggml-org/llama.cpp/blob/master/src/llama-kv-cache-iswa.cpp).
+    """
+    if swa_full:
+        return cells
+    seen = window * (n_seq_max if kv_unified else 1) + n_ubatch
+    return round_up(minimum(cells, seen), CELL_PADDING)
+
+
+def bytes_per_cell(
+    cache: Cache, *, cache_type_k: str = "f16", cache_type_v: str = "f16", v_width: int = 0
+) -> int:
+    """Keys and values of one token in one layer.
+
+    Formula: row(type_k, n_kv · d_k) + row(type_v, n_kv · d_v); MLA: row(type_k, r_kv + d_rope) alone
+
+    Parameters
+    ----------
+    cache : what the layer keeps [-]
+    cache_type_k : type of the keys [-]
+    cache_type_v : type of the values [-]
+    v_width : widest V row of the model, used where V is stored transposed; 0 is the layer's own [element]
+
+    Returns
+    -------
+    Size of one cell [byte]
+
+    Examples
+    --------
+    >>> bytes_per_cell(Cache(kind="full", num_key_value_heads=8, head_dim=128, v_head_dim=128))
+    4096
+
+    Source
+    ------
+    ``llama_kv_cache`` constructor, where MLA has no V tensor
+    (https://github.com/ggml-org/llama.cpp/blob/master/src/llama-kv-cache.cpp).
+    """
+    if cache.latent_dim:
+        return int(row_bytes(cache_type_k, cache.latent_dim))
+    k = row_bytes(cache_type_k, cache.num_key_value_heads * cache.head_dim)
+    v = row_bytes(cache_type_v, v_width or cache.num_key_value_heads * cache.v_head_dim)
+    return int(k + v)
+
+
+def bytes_per_state(cache: Cache) -> int:
+    """Recurrent state of one sequence in one layer: convolution columns (R) and state (S), both 32-bit.
+
+    Formula: 4 · ((K − 1) · conv_dim + state_elements)
+
+    Parameters
+    ----------
+    cache : a Mamba, linear-attention or short-convolution state [-]
+
+    Returns
+    -------
+    State of one sequence [byte]
+
+    Examples
+    --------
+    >>> bytes_per_state(Cache(kind="linear", conv_dim=10_240, conv_kernel=4, state_elements=48 * 128 * 128))
+    3268608
+
+    Source
+    ------
+    ``n_embd_r``, ``n_embd_s`` in llama-hparams.cpp; R and S are float32 in ``llama_model::create_memory``
+    (https://github.com/ggml-org/llama.cpp/blob/master/src/llama-memory-recurrent.cpp).
+    """
+    return STATE_BYTES * (max(cache.conv_kernel - 1, 0) * cache.conv_dim + cache.state_elements)
+
+
+def _widest_v(model: ModelSpec) -> int:
+    """Widest V row among the model's layers, when they differ; 0 when all are equal."""
+    widths = {
+        c.num_key_value_heads * c.v_head_dim
+        for layer in model.layers
+        for c in layer.caches
+        if not c.is_state and not c.latent_dim
+    }
+    return max(widths) if len(widths) > 1 else 0
+
+
+def layer_bytes(
+    layer: Layer,
+    *,
+    n_ctx: Any,
+    n_seq_max: Any = 1,
+    n_ubatch: Any = 512,
+    cache_type_k: str = "f16",
+    cache_type_v: str = "f16",
+    kv_unified: bool = False,
+    swa_full: bool = False,
+    v_width: int = 0,
+) -> Any:
+    """Cells and states that one layer allocates at start.
+
+    Formula: Σ_caches streams · cells · bytes_per_cell + n_seq_max · bytes_per_state
+
+    Parameters
+    ----------
+    layer : one layer of the model [-]
+    n_ctx : context asked for, all sequences together [token]
+    n_seq_max : sequences at once [-]
+    n_ubatch : tokens of one micro-batch [token]
+    cache_type_k : type of the keys [-]
+    cache_type_v : type of the values [-]
+    kv_unified : one pool for all sequences [-]
+    swa_full : sliding layers as full ones [-]
+    v_width : widest V row, when V is stored transposed (no flash attention) [element]
+
+    Returns
+    -------
+    Size of the layer's cache [byte]
+
+    Examples
+    --------
+    >>> cache = Cache(kind="full", num_key_value_heads=8, head_dim=128, v_head_dim=128)
+    >>> layer_bytes(Layer(tensors=(), caches=(cache,)), n_ctx=4096)
+    16777216
+
+    Source
+    ------
+    As ``bytes_per_cell``, ``sliding_cells`` and ``bytes_per_state``.
+    """
+    cells = context_cells(n_ctx, n_seq_max=n_seq_max, kv_unified=kv_unified)
+    streams = 1 if kv_unified else n_seq_max
+    total: Any = 0
+    for cache in layer.caches:
+        if cache.is_state:
+            total = total + n_seq_max * bytes_per_state(cache)
+            continue
+        kept = cells
+        if cache.kind in ("sliding", "chunked") and cache.window:
+            kept = sliding_cells(
+                cells,
+                cache.window,
+                n_ubatch=n_ubatch,
+                n_seq_max=n_seq_max,
+                kv_unified=kv_unified,
+                swa_full=swa_full,
+            )
+        per_cell = bytes_per_cell(
+            cache, cache_type_k=cache_type_k, cache_type_v=cache_type_v, v_width=v_width
+        )
+        total = total + streams * kept * per_cell
+    return total
+
+
+def offloaded(num_layers: int, n_gpu_layers: int = -1, *, output_first: bool = True) -> tuple[range, bool]:
+    """Layers that live on the GPU, and whether the output matrix does.
+
+    Formula: the output, then the last n_gpu_layers − 1 layers; before output-first, the last n_gpu_layers
+    layers, and the output only when n_gpu_layers > L
+
+    Parameters
+    ----------
+    num_layers : repeating layers, L [-]
+    n_gpu_layers : ``--n-gpu-layers``; negative is all [-]
+    output_first : llama.cpp from December 2025 moves the output matrix first [-]
+
+    Returns
+    -------
+    Layer numbers on the GPU [-], output on the GPU [-]
+
+    Examples
+    --------
+    >>> offloaded(32, 9)
+    (range(24, 32), True)
+    >>> offloaded(32, 9, output_first=False)
+    (range(23, 32), False)
+
+    Source
+    ------
+    "llama: offload output layer to GPU first" (https://github.com/ggml-org/llama.cpp/pull/18148).
+    """
+    wanted = num_layers + 1 if n_gpu_layers < 0 else min(n_gpu_layers, num_layers + 1)
+    repeating = max(wanted - 1, 0) if output_first else min(wanted, num_layers)
+    return range(num_layers - repeating, num_layers), (wanted > 0 if output_first else wanted > num_layers)
+
+
+def size_bytes(
+    model: ModelSpec,
+    *,
+    n_ctx: Any,
+    n_seq_max: Any = 1,
+    n_ubatch: Any = 512,
+    cache_type_k: str = "f16",
+    cache_type_v: str = "f16",
+    kv_unified: bool = False,
+    swa_full: bool = False,
+    flash_attn: bool = True,
+    n_gpu_layers: int = -1,
+    output_first: bool = True,
+) -> tuple[Any, Any]:
+    """KV buffers that llama.cpp allocates at start, on the GPU and on the CPU.
+
+    Formula: Σ over the offloaded layers of layer_bytes; the rest on the CPU
+
+    Parameters
+    ----------
+    model : the model's inventory [-]
+    n_ctx : context asked for, all sequences together [token]
+    n_seq_max : sequences at once [-]
+    n_ubatch : tokens of one micro-batch [token]
+    cache_type_k : type of the keys [-]
+    cache_type_v : type of the values; a quantized one needs flash attention [-]
+    kv_unified : one pool for all sequences [-]
+    swa_full : sliding layers as full ones [-]
+    flash_attn : without it V is stored transposed, padded to the widest layer [-]
+    n_gpu_layers : layers in GPU memory, counting the output as one; negative is all [-]
+    output_first : as in ``offloaded`` [-]
+
+    Returns
+    -------
+    GPU bytes [byte], CPU bytes [byte]
+
+    Raises
+    ------
+    ValueError: a quantized V without flash attention.
+
+    Examples
+    --------
+    >>> cache = Cache(kind="full", num_key_value_heads=8, head_dim=128, v_head_dim=128)
+    >>> layer = Layer(tensors=(), caches=(cache,))
+    >>> llama = ModelSpec(name="x", hidden_size=4096, num_hidden_layers=32, vocab_size=9, layers=(layer,) * 32)
+    >>> size_bytes(llama, n_ctx=8192)
+    (1073741824, 0)
+
+    Source
+    ------
+    As ``layer_bytes``; cells follow their layer's device (``offload_kqv``, on by default).
+    """
+    if not flash_attn and block(cache_type_v)[0] > 1:
+        raise ValueError(f"cache_type_v {cache_type_v!r} needs flash_attn; use f16, or turn flash_attn on")
+    v_width = 0 if flash_attn else _widest_v(model)
+    on_gpu, _ = offloaded(model.num_hidden_layers, n_gpu_layers, output_first=output_first)
+
+    def total(layers: Iterable[Layer]) -> Any:
+        return sum(
+            layer_bytes(
+                layer, n_ctx=n_ctx, n_seq_max=n_seq_max, n_ubatch=n_ubatch, cache_type_k=cache_type_k,
+                cache_type_v=cache_type_v, kv_unified=kv_unified, swa_full=swa_full, v_width=v_width,
+            )
+            for layer in layers
+        )  # fmt: skip
+
+    return total(model.layers[i] for i in on_gpu), total(model.layers[: on_gpu.start])
+
+
+def mask_cells(
+    model: ModelSpec, *, n_ctx: Any, n_seq_max: Any = 1, n_ubatch: Any = 512, kv_unified: bool = False
+) -> Any:
+    """Cells that attention masks cover: one mask for full layers, one for each sliding window.
+
+    Formula: cells (if a layer is full) + sliding cells of each distinct window
+
+    Parameters
+    ----------
+    model : the model's inventory [-]
+    n_ctx : context asked for [token]
+    n_seq_max : sequences at once [-]
+    n_ubatch : tokens of one micro-batch [token]
+    kv_unified : one pool for all sequences [-]
+
+    Returns
+    -------
+    Mask columns per token [-]
+
+    Examples
+    --------
+    >>> cache = Cache(kind="full", num_key_value_heads=8, head_dim=128, v_head_dim=128)
+    >>> layer = Layer(tensors=(), caches=(cache,))
+    >>> llama = ModelSpec(name="x", hidden_size=4096, num_hidden_layers=1, vocab_size=9, layers=(layer,))
+    >>> mask_cells(llama, n_ctx=8000)
+    8192
+
+    Source
+    ------
+    ``build_attn_inp_kv_iswa`` (https://github.com/ggml-org/llama.cpp/blob/master/src/llama-graph.cpp).
+    """
+    cells = context_cells(n_ctx, n_seq_max=n_seq_max, kv_unified=kv_unified)
+    kinds = {
+        (c.kind in ("sliding", "chunked") and c.window) or 0
+        for layer, _ in model.layer_counts
+        for c in layer.caches
+        if not c.is_state
+    }
+    return sum(
+        sliding_cells(cells, w, n_ubatch=n_ubatch, n_seq_max=n_seq_max, kv_unified=kv_unified) if w else cells
+        for w in kinds
+    )
+
+
+def scenario_bytes(s: Scenario) -> Any:
+    """KV buffers of a llama.cpp scenario, summed over its GPUs.
+
+    Formula: size_bytes on the GPU with the scenario's n_ctx, slots, cache types and offloaded layers
+
+    Parameters
+    ----------
+    s : a scenario of engine llama.cpp [-]
+
+    Returns
+    -------
+    Size of the KV buffers on GPUs [byte]
+
+    Raises
+    ------
+    ValueError: a quantized V without flash attention.
+
+    Source
+    ------
+    As ``size_bytes``.
+    """
+    on_gpu, _ = size_bytes(
+        s.model,
+        n_ctx=s.max_model_len,
+        n_seq_max=s.n_seq_max,
+        n_ubatch=s.n_ubatch,
+        cache_type_k=s.cache_type_k or "f16",
+        cache_type_v=s.cache_type_v or "f16",
+        flash_attn=s.flash_attn,
+        n_gpu_layers=s.n_gpu_layers,
+        output_first=build_number(s.engine_version) >= OUTPUT_FIRST_BUILD,
+    )
+    return on_gpu
