@@ -9,19 +9,20 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vramlib.architectures import towers
+from vramlib.architectures import decoder, towers
 from vramlib.architectures.config import Shape, shape
-from vramlib.architectures.decoder import Parts, decoder
+from vramlib.architectures.decoder import Parts
 from vramlib.architectures.families_dense import DENSE, LLAMA
 from vramlib.architectures.families_gemma import GEMMAS
 from vramlib.architectures.families_moe import MOE
 from vramlib.architectures.families_sparse import SPARSE
 from vramlib.architectures.families_vary import VARY
+from vramlib.architectures.hybrid import HYBRIDS
 from vramlib.specs import ModelSpec
 
-TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY}
+TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY, **HYBRIDS}
 FAMILIES: dict[str, Callable[[Shape], Parts]] = {
-    model_type: functools.partial(decoder, t=traits) for model_type, traits in TRAITS.items()
+    model_type: functools.partial(decoder.decoder, t=traits) for model_type, traits in TRAITS.items()
 }
 COPIED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim",
           "intermediate_size", "vocab_size", "max_position_embeddings", "dtype", "moe_intermediate_size",
@@ -101,4 +102,4 @@ def text_parts(s: Shape) -> Parts:
         f"model_type {s.model_type!r} is not known; counted as llama-like: grouped-query attention, "
         "gated MLP, two norms a layer, no biases unless the file says so"
     )
-    return decoder(s, LLAMA)
+    return decoder.decoder(s, LLAMA)

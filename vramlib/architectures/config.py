@@ -112,7 +112,7 @@ def shape(config: Mapping[str, Any], *, name: str = "") -> Shape:
         raise ValueError(f"{f.name}: num_hidden_layers is {layers}; at most {MOST_LAYERS} make sense")
     width = f.size("hidden_size")
     heads = _attention(f, width) | _latent(f)
-    experts = _experts(f, width)
+    experts = _experts(f, width, layers)
     window = f.size("sliding_window", default=0, least=0)
     limit = f.size("max_position_embeddings", default=2048, why="no limit is known")
     chunk = f.size("attention_chunk_size", default=0, least=0)
@@ -134,10 +134,9 @@ def shape(config: Mapping[str, Any], *, name: str = "") -> Shape:
 
 
 def _attention(f: Fields, width: int) -> dict[str, int]:
-    free = f.model_type in NO_ATTENTION
-    heads = f.size("num_attention_heads", default=0 if free else None, least=0 if free else 1)
-    if not heads:
+    if f.model_type in NO_ATTENTION:  # Mamba-2's num_heads are not attention's
         return dict.fromkeys(("num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim"), 0)
+    heads = f.size("num_attention_heads")
     uneven = f"hidden_size {width} is not a multiple of {heads} heads" if width % heads else ""
     head_dim = f.size("head_dim", default=max(1, width // heads), why=uneven)
     return {
@@ -171,11 +170,16 @@ def _latent(f: Fields) -> dict[str, int]:
     }
 
 
-def _experts(f: Fields, width: int) -> dict[str, int]:
-    own = f.model_type in FOUR_TIMES | NO_ATTENTION
-    ratio = f.size("expansion_ratio", default=4)
-    dense = f.size("intermediate_size", default=ratio * width, why="" if own else "4 × hidden_size")
+def _experts(f: Fields, width: int, layers: int) -> dict[str, int]:
     num = f.size("num_experts", default=0, least=0)
+    sparse = (
+        num > 1 and all(kinds.expert_layers(f, layers, num)) and f.get("moe_intermediate_size") is not None
+    )
+    own = f.model_type in FOUR_TIMES | NO_ATTENTION or sparse  # with no dense layer its width is not needed
+    ratio = f.size("expansion_ratio", default=2 if f.model_type in NO_ATTENTION else 4)
+    dense = f.size(
+        "intermediate_size", default=0 if sparse else ratio * width, why="" if own else "4 × hidden_size"
+    )
     if num <= 1:
         names = ("num_experts_per_tok", "moe_intermediate_size", "shared_expert_intermediate_size")
         return dict.fromkeys(("num_experts", *names), 0) | {"intermediate_size": dense}

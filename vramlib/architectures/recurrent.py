@@ -1,0 +1,375 @@
+"""Recurrent mixers: what stands in place of attention, its matrices and the state it keeps instead of rows.
+
+Tensors of one name are rows of one stored tensor; they stay apart because engines cut them in different ways: the
+groups of Mamba-2 repeat when ranks outnumber them, as key-value heads do. What is split, and that ``A`` is held in
+float32, follows vLLM 0.33, vllm/model_executor/layers/mamba/ (mamba_mixer.py, mamba_mixer2.py, short_conv.py, …).
+"""
+
+from __future__ import annotations
+
+from vramlib.architectures.attention import linear, norm
+from vramlib.architectures.config import Shape
+from vramlib.specs import Cache, Tensor
+from vramlib.units import ceil_div
+
+Mixed = tuple[tuple[Tensor, ...], tuple[Cache, ...]]
+
+
+def first(s: Shape, *names: str, default: int | None = None) -> int:
+    """A size under the first spelling present.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    names : spellings, the usual one first [-]
+    default : taken when all are missing; None makes that an error [-]
+
+    Returns
+    -------
+    The number [-]
+    """
+    name = next((n for n in names if s.get(n) not in (None, "auto")), names[0])
+    return s.size(name, default=default) if s.get(name) != "auto" else _need(s, name, default)
+
+
+def _need(s: Shape, name: str, default: int | None) -> int:
+    if default is None:
+        raise ValueError(f"{s.fields.name}: {name} is 'auto'; a whole number is needed here")
+    return default
+
+
+def state_dtype(s: Shape) -> str:
+    """Type that the file forces on the recurrent state, ``""`` when it follows the model.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+
+    Returns
+    -------
+    ``float32``, ``float16``, ``bfloat16`` or ``""`` [-]
+    """
+    word = str(s.get("mamba_ssm_cache_dtype") or s.get("mamba_ssm_dtype") or "").removeprefix("torch.")
+    return word if word in ("float32", "float16", "bfloat16") else ""
+
+
+def plain(
+    name: str, *shape: int, split: str = "out", heads: int = 0, fuse: str = "", dtype: str = ""
+) -> Tensor:
+    """A tensor of a recurrent mixer that weight quantization leaves alone.
+
+    Parameters
+    ----------
+    name : in the checkpoint, without the layer's prefix [-]
+    shape : its sizes [element]
+    split, heads, fuse, dtype : as in ``specs.Tensor`` [-]
+
+    Returns
+    -------
+    The tensor [-]
+    """
+    return Tensor(name=name, shape=shape, role="state", split=split, heads=heads, fuse=fuse, dtype=dtype)
+
+
+def mamba1(s: Shape, *, prefix: str = "mixer.", inner_norms: bool = False) -> Mixed:
+    """Mamba: a selective state of N numbers a channel.
+
+    Formula: 2·H·D + D·K + D + D·(R + 2N) + R·D + D + D·N + D + D·H
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+    inner_norms : norms over step and state projections, as in Jamba [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    Gu and Dao, "Mamba" (2023), section 3.4; transformers 5.23, models/mamba and jamba modeling_*.py.
+    """
+    expand = first(s, "expand", "mamba_expand", default=2)
+    jamba = s.get("mamba_expand") is not None or s.get("mamba_d_state") is not None
+    inner = expand * s.hidden_size if jamba else s.size("d_inner", default=_inner(s, expand))
+    state = first(s, "state_size", "mamba_d_state", default=16)
+    kernel = first(s, "conv_kernel", "mamba_d_conv", default=4)
+    rank = first(s, "time_step_rank", "mamba_dt_rank", default=ceil_div(s.hidden_size, 16))
+    bias = s.flag("mamba_proj_bias" if jamba else "use_bias")
+    conv = s.flag("mamba_conv_bias" if jamba else "use_conv_bias", True)
+    tensors = (
+        *linear(prefix + "in_proj", (2 * inner, s.hidden_size), bias=bias, role="state", split="out"),
+        plain(prefix + "conv1d.weight", inner, 1, kernel),
+        *((plain(prefix + "conv1d.bias", inner),) if conv else ()),
+        plain(prefix + "x_proj.weight", rank + 2 * state, inner, split="in"),
+        plain(prefix + "dt_proj.weight", inner, rank),
+        plain(prefix + "dt_proj.bias", inner),
+        plain(prefix + "A_log", inner, state, dtype="float32"),
+        plain(prefix + "D", inner),
+        *linear(prefix + "out_proj", (s.hidden_size, inner), bias=bias, role="state", split="in"),
+    )
+    if inner_norms:
+        widths = {"dt_layernorm": rank, "b_layernorm": state, "c_layernorm": state}
+        tensors += tuple(t for name, width in widths.items() for t in norm(prefix + name, width))
+    cache = Cache(
+        kind="mamba1", conv_dim=inner, conv_kernel=kernel, state_elements=inner * state,
+        state_dtype=state_dtype(s),
+    )  # fmt: skip
+    return tensors, (cache,)
+
+
+def _inner(s: Shape, expand: int) -> int:
+    """Mamba's own files name the inner width ``intermediate_size``."""
+    return s.size("intermediate_size", default=expand * s.hidden_size)
+
+
+def mamba2(s: Shape, *, prefix: str = "mixer.", gated_norm: bool = True, bias: str = "use_bias") -> Mixed:
+    """Mamba-2: heads with a state of d_head × N each, and G groups that share B and C.
+
+    Formula: H·(2D + 2·G·N + n_h) + (D + 2·G·N)·(K + 1) + 3·n_h + D + D·H
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+    gated_norm : a norm before the output matrix [-]
+    bias : field that gives both matrices biases [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    Dao and Gu, "Transformers are SSMs" (2024), section 8; transformers 5.23, models/mamba2/modeling_mamba2.py.
+    """
+    width, expand = s.hidden_size, first(s, "expand", "mamba_expand", default=2)
+    heads = first(s, "mamba_num_heads", "mamba_n_heads", "num_heads")
+    own = (
+        "head_dim"
+        if s.get("mamba_n_heads") is None and s.get("mamba_num_heads") is None
+        else "mamba_head_dim"
+    )
+    inner = first(s, "mamba_d_ssm", default=expand * width)
+    dim = first(s, own, "mamba_d_head", default=inner // heads)
+    inner, groups = heads * dim, first(s, "n_groups", "mamba_n_groups", default=1)
+    state = first(s, "state_size", "ssm_state_size", "mamba_d_state", default=128)
+    kernel, shared = first(s, "conv_kernel", "mamba_d_conv", default=4), 2 * groups * state
+    conv = s.flag("mamba_conv_bias" if s.get("mamba_conv_bias") is not None else "use_conv_bias", True)
+    tensors = (
+        *_rows(prefix + "in_proj", width, 2 * inner, bias=s.flag(bias)),
+        *_rows(prefix + "in_proj", width, shared, bias=s.flag(bias), groups=groups),
+        *_rows(prefix + "in_proj", width, heads, bias=s.flag(bias)),
+        *_convolution(prefix + "conv1d", inner, kernel, conv),
+        *_convolution(prefix + "conv1d", shared, kernel, conv, groups=groups),
+        plain(prefix + "dt_bias", heads),
+        plain(prefix + "A_log", heads, dtype="float32"),
+        plain(prefix + "D", heads),
+        *((plain(prefix + "norm.weight", inner),) if gated_norm else ()),
+        *linear(prefix + "out_proj", (width, inner), bias=s.flag(bias), role="state", split="in"),
+    )
+    cache = Cache(
+        kind="mamba2", conv_dim=inner + shared, conv_group_dim=shared, num_groups=groups, conv_kernel=kernel,
+        state_elements=inner * state, state_dtype=state_dtype(s),
+    )  # fmt: skip
+    return tensors, (cache,)
+
+
+def _rows(name: str, width: int, rows: int, *, bias: bool, groups: int = 0) -> tuple[Tensor, ...]:
+    """Some rows of a matrix that is stored, and computed, as one."""
+    split = "kv" if groups else "out"
+    return linear(name, (rows, width), bias=bias, role="state", split=split, heads=groups, fuse=name)
+
+
+def _convolution(name: str, rows: int, kernel: int, bias: bool, *, groups: int = 0) -> tuple[Tensor, ...]:
+    split = "kv" if groups else "out"
+    weight = plain(f"{name}.weight", rows, 1, kernel, split=split, heads=groups, fuse=name)
+    more = (plain(f"{name}.bias", rows, split=split, heads=groups, fuse=f"{name}.bias"),) if bias else ()
+    return (weight, *more)
+
+
+def gated_delta_net(s: Shape, *, prefix: str = "linear_attn.", joined: bool = True) -> Mixed:
+    """Gated delta rule of Qwen3-Next and Qwen3.5: a d_v × d_k matrix for each value head.
+
+    Formula: H·(2·n_k·d_k + 2·n_v·d_v) + 2·H·n_v + (2·n_k·d_k + n_v·d_v)·K + 2·n_v + d_v + n_v·d_v·H
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+    joined : stored as two matrices, as in Qwen3-Next; Qwen3.5 stores four [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    Yang et al., "Gated Delta Networks" (2024), section 3; transformers 5.23, models/qwen3_next and qwen3_5
+    modeling_*.py.
+    """
+    keys, values = s.size("linear_num_key_heads", default=16), s.size("linear_num_value_heads", default=32)
+    key_dim, value_dim = (
+        s.size("linear_key_head_dim", default=128),
+        s.size("linear_value_head_dim", default=128),
+    )
+    kernel, width = s.size("linear_conv_kernel_dim", default=4), s.hidden_size
+    conv, inner = 2 * keys * key_dim + values * value_dim, values * value_dim
+    parts = {"qkvz": (("qkv", conv), ("z", inner)), "ba": (("b", values), ("a", values))}
+    rows: tuple[Tensor, ...] = ()
+    for word, stored in parts.items():
+        for part, size in stored:
+            name = f"{prefix}in_proj_{word if joined else part}"
+            rows += linear(name, (size, width), role="state", split="out", fuse=f"{prefix}in_proj_{word}")
+    tensors = (
+        *rows,
+        plain(prefix + "conv1d.weight", conv, 1, kernel),
+        plain(prefix + "dt_bias", values),
+        plain(prefix + "A_log", values),
+        *norm(prefix + "norm", value_dim),
+        *linear(prefix + "out_proj", (width, inner), role="state", split="in"),
+    )
+    state = values * value_dim * key_dim
+    cache = Cache(
+        kind="linear", conv_dim=conv, conv_kernel=kernel, state_elements=state, state_dtype=state_dtype(s)
+    )
+    return tensors, (cache,)
+
+
+def delta_attention(s: Shape, *, prefix: str = "self_attn.") -> Mixed:
+    """Kimi delta attention: a gate for every channel, three short convolutions, a state in float32.
+
+    Formula: 3·H·D + 3·D·K + 2·(H·d + d·D) + H·n + D + n + d + D·H, D = n·d
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    Kimi Linear (2025), section 3; transformers 5.23, models/kimi_linear/modeling_kimi_linear.py;
+    vLLM, model_executor/layers/kda.py (what is split, float32).
+    """
+    heads, dim = s.size("linear_attn_config.num_heads"), s.size("linear_attn_config.head_dim")
+    kernel = s.size("linear_attn_config.short_conv_kernel_size", default=4)
+    width, inner = s.hidden_size, heads * dim
+    tensors: tuple[Tensor, ...] = ()
+    for part in "qkv":
+        tensors += linear(f"{prefix}{part}_proj", (inner, width), role="state", split="out")
+        tensors += (plain(f"{prefix}{part}_conv1d.weight", inner, 1, kernel),)
+    for part in "fg":
+        tensors += linear(f"{prefix}{part}_a_proj", (dim, width), role="state")
+        tensors += linear(f"{prefix}{part}_b_proj", (inner, dim), role="state", split="out")
+    tensors += (
+        *linear(f"{prefix}b_proj", (heads, width), role="state", split="out"),
+        plain(f"{prefix}dt_bias", inner, dtype="float32"),
+        plain(f"{prefix}A_log", 1, 1, heads, 1, split="none", dtype="float32"),
+        *norm(f"{prefix}o_norm", dim),
+        *linear(f"{prefix}o_proj", (width, inner), role="state", split="in"),
+    )
+    state = heads * dim * dim
+    cache = Cache(
+        kind="linear", conv_dim=3 * inner, conv_kernel=kernel, state_elements=state, state_dtype="float32"
+    )
+    return tensors, (cache,)
+
+
+def lightning(s: Shape, *, prefix: str = "self_attn.") -> Mixed:
+    """Lightning attention of MiniMax: a d × d matrix a head, decayed at a fixed rate, no convolution.
+
+    Formula: 3·H·D + D + H·D + D·H, D = n·d
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    MiniMax-01 (2025), section 2.2; transformers 5.23, models/minimax/modeling_minimax.py.
+    """
+    heads, dim, width = s.num_attention_heads, s.head_dim, s.hidden_size
+    inner = heads * dim
+    tensors = (
+        *linear(prefix + "qkv_proj", (3 * inner, width), role="state", split="out"),
+        *linear(prefix + "output_gate", (inner, width), role="state", split="out"),
+        *linear(prefix + "out_proj", (width, inner), role="state", split="in"),
+        plain(prefix + "norm.weight", inner),
+    )
+    return tensors, (Cache(kind="linear", state_elements=heads * dim * dim, state_dtype=state_dtype(s)),)
+
+
+def short_conv(s: Shape, *, prefix: str = "conv.") -> Mixed:
+    """Gated short convolution of LFM2: a few columns of the past and no recurrent state.
+
+    Formula: 3·H·H + H·K + H·H
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    transformers 5.23, models/lfm2/modeling_lfm2.py Lfm2ShortConv; vLLM, layers/mamba/short_conv.py.
+    """
+    width, kernel, bias = s.hidden_size, s.size("conv_L_cache", default=3), s.flag("conv_bias")
+    tensors = (
+        *linear(prefix + "in_proj", (3 * width, width), bias=bias, role="state", split="out"),
+        plain(prefix + "conv.weight", width, 1, kernel),
+        *((plain(prefix + "conv.bias", width),) if bias else ()),
+        *linear(prefix + "out_proj", (width, width), bias=bias, role="state", split="in"),
+    )
+    return tensors, (Cache(kind="conv", conv_dim=width, conv_kernel=kernel),)
+
+
+def gated_linear_recurrence(s: Shape, *, prefix: str = "temporal_block.") -> Mixed:
+    """RG-LRU of RecurrentGemma: one number a channel, gated by block-diagonal matrices.
+
+    Formula: 3·(H·W + W) + W·K + W + W + 2·(W²/n + W), the last output with H biases
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    Tensors and state [-]
+
+    Source
+    ------
+    De et al., "Griffin" (2024), section 2.4; transformers 5.23, models/recurrent_gemma/modeling_recurrent_gemma.py.
+    """
+    width, heads = s.hidden_size, s.num_attention_heads
+    inner, kernel = s.size("lru_width", default=width), s.size("conv1d_width", default=4)
+    block, lru = inner // heads, prefix + "rg_lru."
+    tensors = (
+        *linear(prefix + "linear_y", (inner, width), bias=True, role="state"),
+        *linear(prefix + "linear_x", (inner, width), bias=True, role="state"),
+        *linear(prefix + "linear_out", (width, inner), bias=True, role="state"),
+        plain(prefix + "conv_1d.weight", inner, 1, kernel, split="none"),
+        plain(prefix + "conv_1d.bias", inner, split="none"),
+        plain(lru + "recurrent_param", inner, split="none"),
+    )
+    for gate in ("input_gate", "recurrent_gate"):
+        tensors += (plain(f"{lru}{gate}_weight", heads, block, block, split="none"),)
+        tensors += (plain(f"{lru}{gate}_bias", heads, block, split="none"),)
+    cache = Cache(
+        kind="linear", conv_dim=inner, conv_kernel=kernel, state_elements=inner, state_dtype="float32"
+    )
+    return tensors, (cache,)
