@@ -11,6 +11,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from vramlib.components import weight_types
 from vramlib.readers_ignore import applies
@@ -119,24 +120,30 @@ def _pieces(t: Tensor, s: _Rule, layer_index_name: str) -> tuple[int, ...]:
     ):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         if s.quant.name == "mxfp4" and t.role == "expert" and s.fuse:
-            rows, columns = _mxfp4_padded(t, rows, columns)
+            rows, columns = _mxfp4_padded(t, rows, columns, s.mxfp4_padding)
         return quantized_bytes(rows, columns, s.quant)
     bits = STORED_BITS[t.dtype] if t.dtype else s.dtype_bits
     return (ceil_div(math.prod(shape) * bits, 8),)
 
 
-def _mxfp4_padded(t: Tensor, rows: int, columns: int) -> tuple[int, int]:
-    """Kernels of MXFP4 experts want the hidden size in steps of 256 and the expert width in steps of 128."""
+def _mxfp4_padded(t: Tensor, rows: int, columns: int, steps: tuple[int, int, int]) -> tuple[int, int]:
+    """Kernels of MXFP4 experts want hidden size and expert width in steps: of the hidden size, of w13 and of w2."""
+    hidden, width_in, width_out = steps
     if t.fuse == "experts.w2":
-        return round_up(rows, 256), round_up(columns, 128)
-    return round_up(rows, 128), round_up(columns, 256)
+        return round_up(rows, hidden), round_up(columns, width_out)
+    return round_up(rows, width_in), round_up(columns, hidden)
 
 
+@dataclass(frozen=True, slots=True)
 class _Rule:
     """How one engine stores the inventory on one rank: the arguments that ``stored_sizes`` is cached by."""
 
-    def __init__(self, quant: QuantSpec | None, dtype_bits: int, tp: int, ep: int, fuse: bool) -> None:
-        self.quant, self.dtype_bits, self.tp, self.ep, self.fuse = quant, dtype_bits, tp, ep, fuse
+    quant: QuantSpec | None
+    dtype_bits: int
+    tp: int
+    ep: int
+    fuse: bool
+    mxfp4_padding: tuple[int, int, int]
 
 
 def _group_sizes(tensors: Iterable[Tensor], rule: _Rule, prefix: str) -> Counter[int]:
@@ -189,6 +196,7 @@ def stored_sizes(
     pp: int = 1,
     stage: int = 0,
     fuse: bool = True,
+    mxfp4_padding: tuple[int, int, int] = (1, 1, 1),
 ) -> tuple[tuple[int, int], ...]:
     """Every tensor that one rank stores, as ``(bytes, how many)``.
 
@@ -200,6 +208,7 @@ def stored_sizes(
     tp, ep, pp : tensor, expert and pipeline parallel degrees [-]
     stage : pipeline stage, 0 first [-]
     fuse : store q, k, v as one tensor and stack experts, as serving engines do [-]
+    mxfp4_padding : steps that MXFP4 experts are padded to: hidden size, width in w13, width in w2 [element]
 
     Returns
     -------
@@ -209,7 +218,7 @@ def stored_sizes(
     ------
     vLLM 0.33 weight loading; sharding as in vllm/model_executor/layers/linear.py.
     """
-    rule = _Rule(quant, dtype_bits, tp, ep, fuse)
+    rule = _Rule(quant, dtype_bits, tp, ep, fuse, mxfp4_padding)
     sizes: Counter[int] = Counter()
     for layer, n in stage_layers(model, pp, stage):
         for size, count in _group_sizes(layer.tensors, rule, "model.layers.0.").items():
@@ -285,7 +294,15 @@ def rank(s: Scenario, stage: int = 0) -> dict[str, object]:
         "pp": s.pipeline_parallel_size,
         "stage": stage,
         "fuse": s.engine in ("vllm", "sglang"),
+        "mxfp4_padding": _padding(s),
     }
+
+
+def _padding(s: Scenario) -> tuple[int, int, int]:
+    if s.quantization != "mxfp4" or "mxfp4_padding" not in s.engine_spec.constants:
+        return (1, 1, 1)
+    hidden, width_in, width_out = s.engine_spec.value("mxfp4_padding")
+    return hidden, width_in, width_out
 
 
 def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
