@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vramlib.architectures import kinds
-from vramlib.architectures.fields import Fields
+from vramlib.architectures.fields import Fields, whole
 from vramlib.specs import DTYPE_BITS
 
 MOST_LAYERS = 10_000
+LAYER_SIZES = ("head_dim", "v_head_dim", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 NO_ATTENTION = frozenset({"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"})
 MULTI_HEAD = frozenset({"gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "opt", "bloom", "mpt", "qwen"})
 MULTI_HEAD |= {"baichuan", "nemotron-nas"}  # the last has block_configs, each with its own
@@ -195,6 +196,31 @@ def _experts(f: Fields, width: int, layers: int) -> dict[str, int]:
         "moe_intermediate_size": expert,
         "shared_expert_intermediate_size": f.size("shared_expert_intermediate_size", default=shared, least=0),
     }
+
+
+def own_sizes(s: Shape) -> dict[int, tuple[tuple[str, int], ...]]:
+    """Sizes of single layers that differ from the model's, as transformers 5 writes them.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+
+    Returns
+    -------
+    Pairs (name, size) for each layer that has any, from ``per_layer_config`` [-]
+    """
+    found = s.get("per_layer_config")
+    out: dict[int, tuple[tuple[str, int], ...]] = {}
+    for index, sizes in found.items() if isinstance(found, Mapping) else ():
+        own = {
+            name: whole(value, field=f"per_layer_config[{index}].{name}", name=s.fields.name)
+            for name, value in sizes.items()
+            if name in LAYER_SIZES
+        }
+        if "head_dim" in own and s.v_head_dim == s.head_dim:
+            own.setdefault("v_head_dim", own["head_dim"])
+        out[whole(int(index), field="per_layer_config", least=0)] = tuple(own.items())
+    return out
 
 
 def _dtype(f: Fields) -> str:

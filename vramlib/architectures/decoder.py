@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vramlib.architectures import attention, mlp, rope
 from vramlib.architectures.attention import linear, norm
-from vramlib.architectures.config import Shape
+from vramlib.architectures.config import Shape, own_sizes
 from vramlib.architectures.families import Traits, on
 from vramlib.specs import Cache, Layer, Tensor
 
@@ -43,12 +43,13 @@ def decoder(s: Shape, t: Traits) -> Parts:
     transformers 5.23, models/<model_type>/modeling_<model_type>.py.
     """
     s, t = t.adapt(s, t)
+    own = own_sizes(s)
     made: dict[Hashable, Layer] = {}
     layers = []
     for i in range(s.num_hidden_layers):
-        key = (s.kinds[i], s.moe[i], t.key(s, i))
+        key = (s.kinds[i], s.moe[i], t.key(s, i), own.get(i))
         if key not in made:
-            one, traits = t.vary(s, t, s.kinds[i], key[2])
+            one, traits = t.vary(s.replace(**dict(own.get(i, ()))), t, s.kinds[i], key[2])
             made[key] = layer(one, traits, kind=s.kinds[i], experts=s.moe[i])
         layers.append(made[key])
     found = rope.tables(s, fraction=t.rotary, head_dims=t.head_dims(s)) if t.rotary else ()

@@ -115,12 +115,18 @@ PERSIMMON = NEOX.but(
 
 DENSE: dict[str, Traits] = {
     **dict.fromkeys(("llama", "mistral", "ministral", "ministral3", "granite", "smollm3"), LLAMA),
-    **dict.fromkeys(("helium", "minicpm", "granite_swa", "xverse", "yi", "cwm"), LLAMA),
+    **dict.fromkeys(("helium", "minicpm", "xverse", "iquestcoder", "yi", "cwm"), LLAMA),
     **dict.fromkeys(("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"), QWEN2),
     **dict.fromkeys(("qwen2_5_omni_text", "qwen2_audio"), QWEN2),
     **dict.fromkeys(("qwen3", "qwen3_vl", "qwen3_vl_text"), QWEN3),
     "mimo": Traits(qkv_bias="attention_bias=true"),
     "arcee": LLAMA.but(gated=False),
+    "granite_swa": LLAMA.but(sinks=True),
+    "nanochat": LLAMA.but(gated=False, norms=(), final_norm=""),
+    "jais2": LLAMA.but(
+        gated=False, norm_bias=True, qkv_bias="attention_bias=true", o_bias="attention_bias=true",
+        mlp_bias="mlp_bias=true",
+    ),
     "seed_oss": LLAMA.but(qkv_bias="attention_bias=true", o_bias="attention_out_bias"),
     "internlm": Traits(qkv_bias="bias=true", o_bias="bias=true"),
     "internlm2": INTERNLM2,

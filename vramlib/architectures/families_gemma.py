@@ -20,10 +20,14 @@ def _shares(s: Shape, i: int) -> bool:
     return i >= s.num_hidden_layers - s.size("num_kv_shared_layers", default=0, least=0)
 
 
+def _global_head_dim(s: Shape) -> int:
+    return s.size("global_head_dim", default=512, why="transformers' default for Gemma 4")
+
+
 def _vary4(s: Shape, t: Traits, kind: str, shares: Any) -> tuple[Shape, Traits]:
     reuse = kind == "full" and s.flag("attention_k_eq_v")
-    if kind == "full":
-        dim = s.size("global_head_dim", default=s.head_dim)
+    if kind == "full" and s.get("per_layer_config") is None:
+        dim = _global_head_dim(s)
         s = s.replace(head_dim=dim, v_head_dim=dim)
     if reuse:
         s = s.replace(num_key_value_heads=s.size("num_global_key_value_heads", default=s.num_key_value_heads))
@@ -105,7 +109,7 @@ GEMMA4 = GEMMA.but(
     norms=GEMMA_NORMS, qk_norm="head", beside=True, key=_shares, vary=_vary4, extra=_extra4,
     ends=_layer_input_table,
     names={"router": "router.proj"} | experts("experts.", "gate_up_proj", "gate_up_proj", "down_proj"),
-    head_dims=lambda s: (s.size("global_head_dim", default=s.head_dim), s.head_dim),
+    head_dims=lambda s: (_global_head_dim(s), s.head_dim),
 )  # fmt: skip
 GEMMA3N = GEMMA.but(norms=GEMMA_NORMS, qk_norm="head", key=_key3n, vary=_vary3n, extra=_extra3n, ends=_ends3n)
 

@@ -7,7 +7,7 @@ modelling files for deepseek, bailing_moe and grok-1.
 from __future__ import annotations
 
 from vramlib.architectures.families import Traits
-from vramlib.architectures.families_dense import HUNYUAN, LLAMA, POST_NORMS, QWEN3, fused
+from vramlib.architectures.families_dense import COHERE, HUNYUAN, LLAMA, POST_NORMS, QWEN3, fused
 
 
 def experts(prefix: str, gate: str, up: str, down: str) -> dict[str, str]:
@@ -64,7 +64,11 @@ MOE: dict[str, Traits] = {
     **dict.fromkeys(("qwen3_omni_moe_text", "qwen3_omni_moe_thinker"), QWEN3),
     "olmoe": ATTENTION.but(qk_norm="all"),
     "flex_olmo": ATTENTION.but(qk_norm="all", norms=POST_NORMS),
-    **dict.fromkeys(("granitemoe", "granitemoeshared", "granitemoe_swa"), GRANITE_MOE),
+    **dict.fromkeys(("granitemoe", "granitemoeshared"), GRANITE_MOE),
+    "granitemoe_swa": GRANITE_MOE.but(sinks=True),
+    "cohere2_moe": COHERE.but(qk_norm=""),
+    "mellum": QWEN3,
+    **dict.fromkeys(("exaone_moe", "hy_v3"), QWEN3.but(correction="float32")),
     **dict.fromkeys(("deepseek", "deepseek_v2", "mistral4"), DEEPSEEK),
     **dict.fromkeys(("deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite"), DEEPSEEK_V3),
     "glm4_moe": GLM_MOE,

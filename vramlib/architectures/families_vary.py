@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vramlib.architectures.attention import linear
+from vramlib.architectures.attention import linear, norm
 from vramlib.architectures.config import Shape
 from vramlib.architectures.families import Traits
 from vramlib.architectures.families_dense import DENSE, LLAMA, NEOX, OPT, fused
@@ -35,11 +35,13 @@ def _mimo(s: Shape, t: Traits, kind: str, key: Any) -> tuple[Shape, Traits]:
         return s, t.but(sinks=s.flag("add_full_attention_sink_bias"))
     one = s.replace(
         num_attention_heads=s.size("swa_num_attention_heads", default=s.num_attention_heads),
-        num_key_value_heads=s.size("swa_num_key_value_heads", default=s.num_key_value_heads),
+        num_key_value_heads=s.size(
+            "swa_num_key_value_heads", default=s.num_key_value_heads, why="as in full layers"
+        ),
         head_dim=s.size("swa_head_dim", default=s.head_dim),
         v_head_dim=s.size("swa_v_head_dim", default=s.v_head_dim),
     )
-    return one, t.but(sinks=s.flag("add_swa_attention_sink_bias"))
+    return one, t.but(sinks=s.flag("add_swa_attention_sink_bias", True))
 
 
 def _gates(s: Shape, t: Traits) -> tuple[Tensor, ...]:
@@ -89,6 +91,15 @@ def _stablelm(s: Shape, t: Traits) -> tuple[Shape, Traits]:
 
 def _apertus(s: Shape, t: Traits) -> tuple[Tensor, ...]:
     return tuple(Tensor(name=f"mlp.act_fn.{n}", shape=(1,), role="other") for n in ("alpha_p", "alpha_n"))
+
+
+def _sub_norms(s: Shape, t: Traits) -> tuple[Tensor, ...]:
+    attention = norm("self_attn.attn_sub_norm", s.num_attention_heads * s.head_dim)
+    return attention + norm("mlp.ffn_sub_norm", s.intermediate_size)
+
+
+def _afmoe_gate(s: Shape, t: Traits) -> tuple[Tensor, ...]:
+    return linear("self_attn.gate_proj", (s.num_attention_heads * s.head_dim, s.hidden_size), split="out")
 
 
 def _block(s: Shape, i: int) -> tuple[Any, ...]:
@@ -142,6 +153,10 @@ QWEN1 = Traits(
     qkv_bias=True, norms=("ln_1", "ln_2"), final_norm="ln_f", embed="wte", adapt=_qwen,
     names=fused("attn.c_attn") | {"o": "attn.c_proj", "gate": "mlp.w2", "up": "mlp.w1", "down": "mlp.c_proj"},
 )  # fmt: skip
+AFMOE = Traits(
+    norms=("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm"),
+    qk_norm="head", correction="float32", names={"correction": "mlp.expert_bias"}, extra=_afmoe_gate,
+)  # fmt: skip
 
 VARY: dict[str, Traits] = {
     **dict.fromkeys(("llama4", "llama4_text"), LLAMA4),
@@ -152,6 +167,8 @@ VARY: dict[str, Traits] = {
     "qwen": QWEN1,
     "baichuan": DENSE["baichuan"].but(adapt=_baichuan),
     "stablelm": DENSE["stablelm"].but(adapt=_stablelm),
+    "afmoe": AFMOE,
+    "bitnet": LLAMA.but(mlp_bias=False, extra=_sub_norms),
     "apertus": DENSE["apertus"].but(extra=_apertus),
     "nemotron-nas": LLAMA.but(key=_block, vary=_nas),
 }

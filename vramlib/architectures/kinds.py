@@ -8,6 +8,7 @@ from vramlib.architectures.fields import Fields
 # Source: transformers 5.23, configuration_<model_type>.py
 EVERY_NTH_FULL = {"gemma2": 2, "gpt_oss": 2, "vaultgemma": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 EVERY_NTH_FULL |= {"gemma3n": 5, "gemma3n_text": 5, "gemma4": 6, "gemma4_text": 6, "exaone4": 4, "olmo3": 4}
+SAME_AS = {"indexed": "full"}  # a sparse layer that keeps every token
 SWITCHED_WINDOW = ("qwen2", "qwen3", "smollm3")  # slide only where use_sliding_window says so
 
 
@@ -76,7 +77,8 @@ def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int, limit: 
     if isinstance(listed, list):
         if len(listed) != num_layers:
             raise ValueError(f"{f.name}: layer_types has {len(listed)} entries for {num_layers} layers")
-        return tuple(str(word).removesuffix("_attention") for word in listed)
+        words = (str(word).removesuffix("_attention") for word in listed)
+        return tuple(SAME_AS.get(word, word) for word in words)
     if isinstance(f.get("cross_attention_layers"), list):
         return tuple("cross" if i in f.get("cross_attention_layers") else "full" for i in range(num_layers))
     if isinstance(f.get("hybrid_layer_pattern"), list):
