@@ -16,7 +16,9 @@ LAYER_SIZES = ("head_dim", "v_head_dim", "num_attention_heads", "num_key_value_h
 NO_ATTENTION = frozenset({"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"})
 MULTI_HEAD = frozenset({"gpt2", "gptj", "gpt_neo", "gpt_neox", "codegen", "opt", "bloom", "mpt", "qwen"})
 MULTI_HEAD |= {"baichuan", "nemotron-nas"}  # the last has block_configs, each with its own
-FOUR_TIMES = frozenset({"gpt2", "gptj", "gpt_neo", "codegen", "bloom", "falcon", "mpt", "gpt_bigcode"})
+FOUR_TIMES = frozenset(
+    {"gpt2", "gptj", "gpt_neo", "codegen", "bloom", "falcon", "mpt", "gpt_bigcode", "nemotron-nas"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ def shape(config: Mapping[str, Any], *, name: str = "") -> Shape:
     transformers 5.23, configuration_<model_type>.py: attribute_map and __post_init__ of each class.
     """
     f = Fields(config, name=name)
-    layers = f.size("num_hidden_layers")
+    layers = f.size("num_hidden_layers", default=_listed_layers(f))
     if layers > MOST_LAYERS:
         raise ValueError(f"{f.name}: num_hidden_layers is {layers}; at most {MOST_LAYERS} make sense")
     width = f.size("hidden_size")
@@ -134,11 +136,18 @@ def shape(config: Mapping[str, Any], *, name: str = "") -> Shape:
     )
 
 
+def _listed_layers(f: Fields) -> int | None:
+    """Number of layers where the file only lists what each of them is."""
+    lists = (f.get(name) for name in ("layers_block_type", "hybrid_override_pattern", "layer_types"))
+    return next((len(words) for words in lists if isinstance(words, list | str) and words), None)
+
+
 def _attention(f: Fields, width: int) -> dict[str, int]:
     if f.model_type in NO_ATTENTION:  # Mamba-2's num_heads are not attention's
         return dict.fromkeys(("num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim"), 0)
     heads = f.size("num_attention_heads")
-    uneven = f"hidden_size {width} is not a multiple of {heads} heads" if width % heads else ""
+    rest = width % heads and f.get("kv_lora_rank") is None
+    uneven = f"hidden_size {width} is not a multiple of {heads} heads" if rest else ""
     head_dim = f.size("head_dim", default=max(1, width // heads), why=uneven)
     return {
         "num_attention_heads": heads,
