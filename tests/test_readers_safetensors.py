@@ -330,3 +330,98 @@ def test_a_catalogue_model_is_what_its_own_headers_say(tmp_path):
     assert read.params_total == 8_030_261_248
     assert read.warnings == ()
     assert stored_bytes(read) == offset == 16_060_522_496
+
+
+def checkpoint(tmp_path, name, stored, **changes):
+    """A catalogue model's own config beside a sparse file with these tensors."""
+    config = {k: v for k, v in catalog.model(name).config.items() if not k.startswith("_")} | changes
+    width = {"BF16": 2, "U8": 1, "F8_E4M3": 1, "F32": 4, "F16": 2}
+    header, offset = {}, 0
+    for key, (dtype, shape) in stored.items():
+        size = int(np.prod(shape)) * width[dtype]
+        header[key] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    path = raw(tmp_path / "model.safetensors", header)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + offset)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return readers.model(tmp_path), offset
+
+
+def test_gpt_oss_in_its_own_file(tmp_path):
+    """Names and shapes of openai/gpt-oss-20b; its file holds 13,761,264,768 B (memory-model's printed size)."""
+    stored = {
+        "model.embed_tokens.weight": ("BF16", (201088, 2880)),
+        "lm_head.weight": ("BF16", (201088, 2880)),
+    }
+    stored["model.norm.weight"] = ("BF16", (2880,))
+    for i in range(24):
+        at = f"model.layers.{i}."
+        for name, rows in (("q", 4096), ("k", 512), ("v", 512)):
+            stored[f"{at}self_attn.{name}_proj.weight"] = ("BF16", (rows, 2880))
+            stored[f"{at}self_attn.{name}_proj.bias"] = ("BF16", (rows,))
+        stored |= {
+            f"{at}self_attn.o_proj.weight": ("BF16", (2880, 4096)),
+            f"{at}self_attn.o_proj.bias": ("BF16", (2880,)),
+            f"{at}self_attn.sinks": ("BF16", (64,)),
+            f"{at}mlp.router.weight": ("BF16", (32, 2880)),
+            f"{at}mlp.router.bias": ("BF16", (32,)),
+            f"{at}mlp.experts.gate_up_proj_blocks": ("U8", (32, 5760, 90, 16)),
+            f"{at}mlp.experts.gate_up_proj_scales": ("U8", (32, 5760, 90)),
+            f"{at}mlp.experts.gate_up_proj_bias": ("BF16", (32, 5760)),
+            f"{at}mlp.experts.down_proj_blocks": ("U8", (32, 2880, 90, 16)),
+            f"{at}mlp.experts.down_proj_scales": ("U8", (32, 2880, 90)),
+            f"{at}mlp.experts.down_proj_bias": ("BF16", (32, 2880)),
+            f"{at}input_layernorm.weight": ("BF16", (2880,)),
+            f"{at}post_attention_layernorm.weight": ("BF16", (2880,)),
+        }
+    model, size = checkpoint(tmp_path, "gpt-oss-20b", stored)
+    assert size == stored_bytes(model) == 13_761_264_768
+    assert model.params_total == 20_914_757_184
+    assert [w for w in model.warnings if "torch_dtype" not in w] == []
+    assert len(model.layer_counts) == 2  # sliding and full layers
+    assert model.params_active == catalog.model("gpt-oss-20b").params_active
+
+
+def test_fused_matrices_keep_their_parts(tmp_path):
+    """Phi-3 stores q, k, v as one matrix; tensor parallelism still cuts k and v by head."""
+    implied = catalog.model("Phi-3-mini-4k-instruct")
+    stored = {"model.embed_tokens.weight": ("BF16", (32064, 3072)), "lm_head.weight": ("BF16", (32064, 3072))}
+    stored["model.norm.weight"] = ("BF16", (3072,))
+    for i in range(32):
+        stored |= {
+            f"model.layers.{i}.self_attn.qkv_proj.weight": ("BF16", (9216, 3072)),
+            f"model.layers.{i}.self_attn.o_proj.weight": ("BF16", (3072, 3072)),
+            f"model.layers.{i}.mlp.gate_up_proj.weight": ("BF16", (16384, 3072)),
+            f"model.layers.{i}.mlp.down_proj.weight": ("BF16", (3072, 8192)),
+            f"model.layers.{i}.input_layernorm.weight": ("BF16", (3072,)),
+            f"model.layers.{i}.post_attention_layernorm.weight": ("BF16", (3072,)),
+        }
+    model, size = checkpoint(tmp_path, "Phi-3-mini-4k-instruct", stored)
+    assert stored_bytes(model) == size == 2 * 3_821_079_552
+    assert [(t.name, t.split) for t in model.layers[0].tensors] == [
+        (t.name, t.split) for t in implied.layers[0].tensors
+    ]
+
+
+def test_a_block_scaled_checkpoint_with_its_extra_layer(tmp_path):
+    """DeepSeek-V3's names, five layers of it: fp8 weights, one fp32 scale per 128 × 128, one layer more."""
+    config = {k: v for k, v in catalog.model("DeepSeek-V3").config.items() if not k.startswith("_")}
+    implied = readers.readers_config.spec(config | {"num_hidden_layers": 5})
+    stored = {f"model.{t.name}" if "lm_head" not in t.name else t.name: ("BF16", t.shape)
+              for t in (*implied.embedding, *implied.head)}  # fmt: skip
+    for i, layer in [*enumerate(implied.layers), (5, implied.layers[4])]:
+        for t in layer.tensors:
+            for e in range(t.count):
+                name = f"model.layers.{i}.{t.name.replace('*', str(e))}"
+                compressed = t.linear and t.role != "router"
+                stored[name] = ("F8_E4M3" if compressed else "F32" if t.dtype else "BF16", t.shape)
+                if compressed:
+                    tiles = tuple(-(-n // 128) for n in t.shape)
+                    stored[name.replace(".weight", ".weight_scale_inv")] = ("F32", tiles)
+    model, size = checkpoint(tmp_path, "DeepSeek-V3", stored, num_hidden_layers=5)
+    assert model.params_total == implied.params_total
+    assert "of layers that predict further tokens (MTP) are not counted" in model.warnings[0]
+    assert len(model.warnings) == 1
+    assert len(model.layer_counts) == 2
+    assert stored_bytes(model) < size

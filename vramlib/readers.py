@@ -51,8 +51,8 @@ def model(source: str | os.PathLike[str]) -> ModelSpec:
     32
     """
     text = os.fspath(source)
-    path = Path(text).expanduser()
-    if _exists(path):
+    path = Path(os.path.expanduser(text))
+    if text and _exists(path):
         return _read(str(path.resolve()), _stamp(path))
     if not isinstance(source, str) or _looks_like_a_path(text):
         raise ValueError(
@@ -68,7 +68,7 @@ def _short(text: str) -> str:
 def _exists(path: Path) -> bool:
     """Whether it is there; a text that cannot be a path at all (a zero byte, too long) is not."""
     try:
-        return path.exists() and path != Path()
+        return path.exists()
     except (OSError, ValueError):
         return False
 

@@ -68,7 +68,9 @@ def ignored(patterns: tuple[str, ...], tensor_full_name: str) -> bool:
     exact, expressions = _compiled(patterns)
     if any(part in exact for part in _runs(module)):
         return True
-    return any(e.match(prefix + module) for e in expressions for prefix in PREFIXES)
+    numbered = module.replace("experts.", "experts.0.") if "experts." in module else module
+    spelled = [prefix + each for each in dict.fromkeys((module, numbered)) for prefix in PREFIXES]
+    return any(e.match(each) for e in expressions for each in spelled)
 
 
 def _module(name: str) -> str:
@@ -78,7 +80,7 @@ def _module(name: str) -> str:
             name = name[len(prefix) :]
             break
     name = re.sub(r"\.(weight|bias|weight_packed|qweight)$", "", name.strip("."))
-    return re.sub(r"\bexperts\.\d+\.", "experts.", name)
+    return re.sub(r"\bexperts\.(\d+|\*)\.", "experts.", name)
 
 
 def _runs(module: str) -> set[str]:

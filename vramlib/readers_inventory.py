@@ -104,15 +104,15 @@ def _tensors(group: Group, templates: Templates, dtype: str, unmatched: list[str
     """One tensor a kind, in the inventory's order; what the inventory lacks is kept whole on every rank."""
     made: list[Tensor] = []
     for (at, stored), count in sorted(group.items(), key=lambda item: item[0][0].name):
-        template = templates.find(at.module)
-        if template is None:
-            role = tower_role(at.name) or "other"
-            template = Tensor(name=at.name, shape=stored.shape, role=role)
-            if not at.part or at.part == "codes":
+        parts = templates.find(at.module)
+        if not parts:
+            parts = (
+                Tensor(name=at.name, shape=stored.shape, role=tower_role(at.name) or "other", count=count),
+            )
+            if at.part in ("", "codes"):
                 unmatched.append(at.name)
         make = of_weight if at.part in ("", "codes") else of_scale
-        if tensor := make(at, stored, count, template, dtype):
-            made.append(tensor)
+        made += make(at, stored, count, parts, dtype)
     return tuple(sorted(made, key=lambda t: templates.order(t.name)))
 
 
@@ -138,7 +138,7 @@ def _ends(
 
 def _is_embedding(tensor: Tensor, templates: Templates) -> bool:
     known = templates.find(tensor.name)
-    return known.role == "embedding" if known else "embed" in tensor.name or ".wte" in tensor.name
+    return known[0].role == "embedding" if known else "embed" in tensor.name or ".wte" in tensor.name
 
 
 def _is_output(name: str) -> bool:

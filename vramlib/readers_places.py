@@ -68,17 +68,27 @@ def place(name: str, num_layers: int) -> Place:
     >>> place("model.layers.61.embed_tokens.weight", 61).where
     'next_token'
     """
+    match = LAYER.search(name)
+    if not match or tower_role(prefix := name[: match.start() + 1]):
+        return _outside(name)
+    layer, local = int(match[1]), EXPERT.sub(r"\1.*.", match[2])
+    if layer >= num_layers or NEXT_TOKEN.search(prefix):
+        return Place(where="next_token", name=name, module=name)
+    return _inside(layer, local)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _inside(layer: int, local: str) -> Place:
+    where = "next_token" if NEXT_TOKEN.search(local) else "buffer" if BUFFER.search(local) else "layer"
+    return _local(where, layer, local)
+
+
+def _outside(name: str) -> Place:
     if NEXT_TOKEN.search(name):
         return Place(where="next_token", name=name, module=name)
     if tower_role(name):
         return _local("tower", -1, re.sub(r"\.\d+\.", ".*.", name))
-    match = LAYER.search(name)
-    if not match:
-        return _local("buffer" if BUFFER.search(name) else "end", -1, name)
-    layer, local = int(match[1]), match[2]
-    if layer >= num_layers:
-        return Place(where="next_token", name=name, module=name)
-    return _local("buffer" if BUFFER.search(local) else "layer", layer, EXPERT.sub(r"\1.*.", local))
+    return _local("buffer" if BUFFER.search(name) else "end", -1, name)
 
 
 def _local(where: str, layer: int, name: str) -> Place:
@@ -86,7 +96,6 @@ def _local(where: str, layer: int, name: str) -> Place:
     return Place(where=where, layer=layer, name=name, module=module, part=part)
 
 
-@functools.lru_cache(maxsize=1 << 14)
 def _part(name: str) -> tuple[str, str]:
     if match := PACKED.match(name):
         return f"{match['module']}.weight", "codes"
@@ -95,6 +104,7 @@ def _part(name: str) -> tuple[str, str]:
     return name, ""
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def tower_role(name: str) -> str:
     """Role of a tensor outside the text model; ``""`` for the text model's own.
 

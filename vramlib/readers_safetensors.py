@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -94,6 +95,7 @@ def _header(path: Path) -> dict[str, Stored]:
         raise ValueError(f"{path}: cannot be opened ({problem.strerror or problem})") from problem
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def _stored(dtype: str, shape: tuple[int, ...]) -> Stored:
     nbytes = math.prod(shape) * BITS[dtype] // 8
     return Stored(dtype=NAMES.get(dtype, dtype.lower()), shape=shape, nbytes=nbytes)

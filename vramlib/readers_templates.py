@@ -1,7 +1,8 @@
-"""One stored tensor made from its header and from the inventory's tensor of the same name."""
+"""Stored tensors made from their header and from the inventory's tensors of the same name."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,37 +16,40 @@ FUSED = {
     "w13": ("w1", "w3"),
     "qkv_proj": ("q_proj", "k_proj", "v_proj"),
 }
-"""Matrices that some files store as one where the inventory has the parts."""
+"""Matrices that some files store as one where the inventory names the parts."""
+PLAIN = ("float64", "float32", "float16", "bfloat16")
+Parts = tuple[Tensor, ...]
 
 
 class Templates:
-    """The inventory's tensors of one place, found by name."""
+    """The inventory's tensors of one place, found by name; several of one name are stored as one."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self.tensors = tuple(tensors)
-        self.by_name = {t.name: t for t in self.tensors}
-        ends = Counter(_end(t.name) for t in self.tensors)
-        self.by_end = {_end(t.name): t for t in self.tensors if ends[_end(t.name)] == 1}
+        self.by_name: dict[str, Parts] = {}
+        for t in tensors:
+            self.by_name[t.name] = (*self.by_name.get(t.name, ()), t)
+        ends = Counter(_end(name) for name in self.by_name)
+        self.by_end = {_end(name): parts for name, parts in self.by_name.items() if ends[_end(name)] == 1}
         self.position = {name: i for i, name in enumerate(self.by_name)}
 
-    def find(self, module: str) -> Tensor | None:
-        """The tensor of that name, whatever wrapper is before it; parts that the file fuses count as one."""
+    def find(self, module: str) -> Parts:
+        """The tensors that a stored one of that name holds, whatever wrapper is before the name; none if unknown."""
         for name in (module, module.removesuffix(".weight")):
             if known := self.by_name.get(name) or self.by_end.get(_end(name)):
                 return known
-        return next((t for whole, parts in FUSED.items() if (t := self._whole(module, whole, parts))), None)
+        return next(
+            (found for whole, parts in FUSED.items() if (found := self._parts(module, whole, parts))), ()
+        )
 
-    def _whole(self, module: str, whole: str, parts: tuple[str, ...]) -> Tensor | None:
+    def _parts(self, module: str, whole: str, parts: tuple[str, ...]) -> Parts:
         if whole not in module:
-            return None
-        names = [
-            (module.replace(whole, p), module.replace(f"experts.{whole}", f"experts.*.{p}")) for p in parts
-        ]
-        found = [self.by_name.get(plain) or self.by_name.get(stacked) for plain, stacked in names]
-        known = [t for t in found if t]
-        if len(known) != len(parts) or len({t.shape[1:] for t in known}) > 1:
-            return None
-        return replace(known[0], name=module, shape=(sum(t.shape[0] for t in known), *known[0].shape[1:]))
+            return ()
+        plain = [self.by_name.get(module.replace(whole, p), ()) for p in parts]
+        stacked = [self.by_name.get(module.replace(f"experts.{whole}", f"experts.*.{p}"), ()) for p in parts]
+        for found in (plain, stacked):
+            if all(found):
+                return tuple(t for each in found for t in each)
+        return ()
 
     def order(self, name: str) -> tuple[int, str]:
         """Place in the inventory, for a stable order."""
@@ -53,92 +57,82 @@ class Templates:
 
 
 def _end(name: str) -> str:
-    """The last two parts of a name, which are the same in every wrapper; with an expert's mark the whole."""
-    return name if "*" in name else ".".join(name.split(".")[-2:])
+    """The parts of a name that are the same in every wrapper: the last two, or all from a counted list on."""
+    words = name.split(".")
+    return ".".join(words[max(0, words.index("*") - 1) :] if "*" in words else words[-2:])
 
 
-def of_weight(at: Place, stored: Stored, count: int, template: Tensor, dtype: str) -> Tensor | None:
-    """A plain tensor, or the codes of a compressed matrix under the shape that they stand for.
+def of_weight(at: Place, stored: Stored, count: int, parts: Parts, dtype: str) -> Parts:
+    """Plain tensors, or the codes of compressed matrices under the shapes that they stand for.
 
     Parameters
     ----------
     at, stored, count : the tensor's place, its header, and how many are equal [-]
-    template : the inventory's tensor, for role, split and logical shape [-]
+    parts : the inventory's tensors in it, for role, split and logical shape [-]
     dtype : the model's own type, which a tensor of that type follows [-]
 
     Returns
     -------
-    The tensor with its exact bytes [-]
+    The tensors with their exact bytes [-]
     """
     if stored.nbytes < 0:
-        return template
-    shape, stacked = stored.shape, template.count if count == 1 and template.count > 1 else 1
-    if stacked > 1 and shape[:1] == (stacked,) and stored.nbytes % stacked == 0:
-        shape, count = shape[1:], stacked
-    compressed = at.part == "codes" or stored.dtype not in ("float64", "float32", "float16", "bfloat16")
-    same = _numel(shape) == template.numel
-    return replace(
-        template,
-        shape=template.shape if same or compressed else shape,
-        count=count,
-        dtype="" if stored.dtype == dtype and not compressed else stored.dtype,
-        nbytes=stored.nbytes // count if stacked > 1 and count == stacked else stored.nbytes,
-    )
+        return parts
+    compressed = at.part == "codes" or stored.dtype not in PLAIN
+    own = "" if stored.dtype == dtype and not compressed else stored.dtype
+    total, whole = sum(t.count * t.numel for t in parts), count * stored.nbytes
+    if not compressed and total != count * math.prod(stored.shape):
+        return (replace(parts[0], shape=stored.shape, count=count, dtype=own, nbytes=stored.nbytes),)
+    return tuple(replace(t, dtype=own, nbytes=whole * t.numel // max(1, total)) for t in parts)
 
 
-def of_scale(at: Place, stored: Stored, count: int, template: Tensor, dtype: str) -> Tensor | None:
+def of_scale(at: Place, stored: Stored, count: int, parts: Parts, dtype: str) -> Parts:
     """A scale, zero point or index that belongs to a compressed matrix, cut as that matrix is.
 
     Parameters
     ----------
     at, stored, count : the tensor's place, its header, and how many are equal [-]
-    template : the inventory's tensor of the matrix [-]
+    parts : the inventory's tensors in the matrix [-]
     dtype : not used; scales keep the type that they are stored in [-]
 
     Returns
     -------
-    The tensor with its exact bytes and no parameters; ``None`` when only its name is known [-]
+    The tensor with its exact bytes and no parameters; none when only its name is known [-]
     """
     if stored.nbytes < 0:
-        return None
-    shape, each = stored.shape, stored.nbytes
-    if count == 1 and template.count > 1 and shape[:1] == (template.count,) and each % template.count == 0:
-        shape, count, each = shape[1:], template.count, each // template.count
-    return Tensor(
+        return ()
+    shape, each, experts = stored.shape, stored.nbytes, parts[0].count
+    if count == 1 and experts > 1 and shape[:1] == (experts,) and each % experts == 0:
+        shape, count, each = shape[1:], experts, each // experts
+    rows = sum(t.shape[0] if t.shape else 1 for t in parts)
+    split = _scale_split(at, shape, parts, rows)
+    scale = Tensor(
         name=at.name,
-        shape=_rows_first(shape, template),
-        role=template.role,
-        split=_scale_split(at, shape, template),
-        heads=template.heads,
+        shape=_rows_first(shape, rows),
+        role=parts[0].role,
+        split=split,
+        heads=parts[0].heads,
         count=count,
-        fuse=f"{template.fuse}.{at.part}" if template.fuse else "",
+        fuse=f"{parts[0].fuse}.{at.part}" if parts[0].fuse else "",
         dtype=stored.dtype,
         nbytes=each,
         auxiliary=True,
     )
+    return (scale,)
 
 
-def _scale_split(at: Place, shape: tuple[int, ...], template: Tensor) -> str:
+def _scale_split(at: Place, shape: tuple[int, ...], parts: Parts, rows: int) -> str:
     """Per-tensor numbers are never cut, per-output ones with the outputs, an index of inputs with these."""
-    numel, rows = _numel(shape), template.shape[0] if template.shape else 1
+    split, numel = parts[0].split, math.prod(shape)
     if numel <= 1 or "quant_map" in at.part or "quant_state" in at.part or at.part == "weight_shape":
         return "none"
     if at.part in ("g_idx", "weight_g_idx"):
-        return "in" if template.split == "in" else "none"
-    return "none" if template.split == "in" and numel <= rows else template.split
+        return "in" if split == "in" else "none"
+    return "none" if split == "in" and numel <= rows else split
 
 
-def _rows_first(shape: tuple[int, ...], template: Tensor) -> tuple[int, ...]:
+def _rows_first(shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
     """``[out, groups]``, as in ``[out, in]``: GPTQ and AWQ store the other way round."""
-    rows = template.shape[0] if template.shape else 0
     if len(shape) != 2 or shape[0] == rows or not rows or not shape[1]:
         return shape
-    transposed = shape[1] == rows or (rows % shape[1] == 0 and rows // shape[1] <= 16 and shape[0] < shape[1])
-    return (shape[1], shape[0]) if transposed else shape
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    numel = 1
-    for n in shape:
-        numel *= n
-    return numel
+    packed = rows % shape[1] == 0 and rows // shape[1] <= 16 and shape[0] < shape[1]
+    return (shape[1], shape[0]) if shape[1] == rows or packed else shape

@@ -1,0 +1,130 @@
+"""Model names as they stand in logs, model cards and pasted commands."""
+
+import contextlib
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vramlib import catalog, names
+from vramlib._paths import data_dir
+
+READ_AS = [
+    # what is written, how the entry's name starts (a catalogue may hold the variant itself), the format
+    ("meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-8B", ""),
+    ("llama-3.1-8b", "meta-llama/Llama-3.1-8B", ""),
+    ("LLAMA 3.1 8B", "meta-llama/Llama-3.1-8B", ""),
+    ("meta-llama/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B", ""),
+    ("Meta_Llama_3.1_8b_it", "meta-llama/Llama-3.1-8B", ""),
+    ("meta-llama/Llama-2-7b-chat-hf", "meta-llama/Llama-2-7b-hf", ""),
+    ("Qwen/Qwen1.5-7B-Chat", "Qwen/Qwen1.5-7B", ""),
+    ("google/gemma-2-2b-it", "google/gemma-2-2b", ""),
+    ("gemma3:27b", "google/gemma-3-27b-it", ""),
+    ("gpt-oss:20b", "openai/gpt-oss-20b", ""),
+    ("Qwen2.5-32B-Instruct (local path)", "Qwen/Qwen2.5-32B", ""),
+    ("Deepseek-V3-0324", "deepseek-ai/DeepSeek-V3", ""),
+    ("Qwen2.5-7B-Instruct-AWQ", "Qwen/Qwen2.5-7B", "awq"),
+    ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "Qwen/Qwen2.5-7B", "gptq"),
+    ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "Qwen/Qwen2.5-7B", "gptq-int8"),
+    ("Qwen/Qwen3-8B-FP8", "Qwen/Qwen3-8B", "fp8-block"),
+    ("RedHatAI/Qwen3-8B-FP8", "Qwen/Qwen3-8B", "fp8"),
+    ("RedHatAI/Qwen2.5-7B-Instruct-fp8-dynamic", "Qwen/Qwen2.5-7B", "fp8-channel"),
+    ("neuralmagic/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", "meta-llama/Llama-3.1-70B", "w8a8"),
+    ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", "meta-llama/Llama-3.1-8B", "w4a16"),
+    ("hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4", "meta-llama/Llama-3.1-70B", "awq"),
+    ("TheBloke/Mixtral-8x7B-Instruct-v0.1-AWQ", "mistralai/Mixtral-8x7B-v0.1", "awq"),
+    ("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", "meta-llama/Llama-3.2-1B", "nf4-double-quant"),
+    ("unsloth/Llama-3.2-1B-Instruct-unsloth-bnb-4bit", "meta-llama/Llama-3.2-1B", "nf4-double-quant"),
+    ("nvidia/Gemma-4-31B-IT-NVFP4", "google/gemma-4-31B-it", "nvfp4"),
+    ("Gemma-4-31B (AutoRound INT4)", "google/gemma-4-31B-it", "gptq"),
+    ("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit", "moonshotai/Kimi-Linear-48B-A3B-Instruct", "awq"),
+    ("cognitivecomputations/DeepSeek-V3-0324-AWQ", "deepseek-ai/DeepSeek-V3", "awq"),
+    ("Qwen3-32B-Q6_K", "Qwen/Qwen3-32B", "Q6_K"),
+    ("Llama-3.1-8B-Instruct-Q4_K_M", "meta-llama/Llama-3.1-8B", "Q4_K_M"),
+    ("DeepSeek-V3-bf16", "deepseek-ai/DeepSeek-V3", "none"),
+]
+
+
+@pytest.mark.parametrize(("written", "model_id", "quantization"), READ_AS)
+def test_a_name_is_read_as_people_mean_it(written, model_id, quantization):
+    found = names.find(written)
+    assert found.model_id.startswith(model_id)
+    assert found.quantization == quantization
+
+
+@pytest.mark.parametrize(("written", "model_id", "quantization"), READ_AS[12:])
+def test_a_compressed_variant_says_so(written, model_id, quantization):
+    model = catalog.model(written)
+    assert (model.quantization.name if model.quantization else "none") == quantization
+    assert f"is read as {model_id}" in model.warnings[0]
+    assert model.params_total == catalog.model(model_id).params_total
+
+
+def test_every_entry_is_found_by_its_name_and_aliases():
+    for path in (data_dir() / "models").glob("*.json"):
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        model_id = path.stem.replace("--", "/", 1)
+        for name in (model_id, model_id.split("/")[-1].lower(), model_id.upper()):
+            assert names.find(name) == names.Match(model_id=model_id), name
+        for alias in entry.get("_aliases") or ():
+            assert names.find(alias) == names.Match(model_id=model_id), alias
+
+
+def test_the_entrys_own_name_needs_no_warning():
+    assert catalog.model("llama-3.1-8b").warnings == ()
+    assert catalog.model("Llama-3.1-8B-Instruct").warnings == (
+        "'Llama-3.1-8B-Instruct' is read as meta-llama/Llama-3.1-8B",
+    )
+
+
+def test_a_gguf_repack_without_a_type_says_what_is_missing():
+    model = catalog.model("bartowski/Llama-3.2-1B-Instruct-GGUF")
+    assert model.quantization is None
+    assert "no file type in the name" in model.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("Llama-3.1-9B", "Llama-3.1-8B"),
+        ("Lama-3.1-8B", "Llama-3.1-8B"),
+        ("gpt-os-20b", "gpt-oss-20b"),
+        ("mixtral", "Mixtral-8x7B-v0.1"),
+    ],
+)
+def test_an_unknown_name_offers_the_nearest(written, near):
+    with pytest.raises(KeyError, match=rf"no model named '{written}' in data/models; nearest: .*{near}"):
+        catalog.model(written)
+
+
+@pytest.mark.parametrize("written", ["", "/", "-AWQ", "Instruct", "deepseek-v4", "zzzz", "GGUF", "8B"])
+def test_what_names_no_model_is_a_key_error(written):
+    with pytest.raises(KeyError, match="no model named"):
+        names.find(written)
+
+
+def test_one_look_up_is_quick():
+    """An exact name needs one small file; the names of the others are only listed."""
+    for cached in (names._files, names._own_names, names._spec):
+        cached.cache_clear()
+    names.find.cache_clear()
+    names.model.cache_clear()
+    start = time.perf_counter()
+    catalog.model("Llama-3.1-8B")
+    assert time.perf_counter() - start < 0.5
+    assert catalog.model("Llama-3.1-8B") is catalog.model("Llama-3.1-8B")
+
+
+@settings(max_examples=300, deadline=1000)
+@given(
+    st.sampled_from(names.models()),
+    st.lists(
+        st.sampled_from(["-Instruct", "-AWQ", "-FP8", "-0324", " (x)", "-GGUF", "-v0.1", "/", "-it"]),
+        max_size=3,
+    ),
+)
+def test_any_suffixes_find_a_model_or_offer_some(name, suffixes):
+    with contextlib.suppress(KeyError):
+        assert names.find(name + "".join(suffixes)).model_id in names.models()
