@@ -8,6 +8,7 @@ import pytest
 from example_estimate import model, scenario
 
 from vramlib import engines, fields, values
+from vramlib.components import kv_cache, kv_cells
 from vramlib.specs import GpuSpec, Scenario
 from vramlib.units import GiB
 
@@ -172,6 +173,36 @@ def test_bad_choice_offers_the_nearest(name: str, typed: str, near: str) -> None
 def test_bad_choice_names_them_all() -> None:
     with pytest.raises(ValueError, match=r"^dtype is 'xyz'; write auto, float32, float16 or bfloat16$"):
         fields.read({"dtype": "xyz"})
+
+
+@pytest.mark.parametrize(
+    ("engine", "typed", "name"),
+    [
+        ("vllm", "FP8", "fp8"),
+        ("vllm", "bf16", "bfloat16"),
+        ("sglang", "fp8_e5m2", "fp8_e5m2"),
+        ("llama.cpp", "q8_0", "q8_0"),
+        ("llama.cpp", "Q8_0", "q8_0"),
+        ("llama.cpp", "float16", "f16"),
+        ("llama.cpp", "auto", "auto"),
+    ],
+)
+def test_cache_type_has_the_engines_own_name(engine: str, typed: str, name: str) -> None:
+    assert fields.read({"engine": engine, "kv_cache_dtype": typed})["kv_cache_dtype"] == name
+
+
+@pytest.mark.parametrize(("engine", "typed"), [("vllm", "q8_0"), ("sglang", "iq4_nl"), ("llama.cpp", "fp8")])
+def test_cache_type_of_another_engine(engine: str, typed: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"^kv_cache_dtype is '{typed}', which {engine} does not know; write auto, "
+    ):
+        fields.read({"engine": engine, "kv_cache_dtype": typed})
+
+
+def test_every_cache_type_has_a_size() -> None:
+    known = {*kv_cache.CACHE_BITS, *kv_cache.DS_MLA_ROW, "auto", "nvfp4"}
+    assert {t for t in fields.CACHE_TYPES if not t.endswith("_per_token_head")} == known
+    assert fields.GGML_CACHE_TYPES == kv_cells.CACHE_TYPES
 
 
 def test_a_version_read_as_a_number_is_told() -> None:

@@ -73,6 +73,14 @@ _DTYPE_WORDS = (
     ("half", "float16"), ("fp16", "float16"), ("f16", "float16"), ("bf16", "bfloat16"),
     ("float", "float32"), ("fp32", "float32"), ("f32", "float32"),
 )  # fmt: skip
+# Types of cached numbers: the first are what vLLM, SGLang and transformers call them, the others llama.cpp.
+CACHE_TYPES = (
+    "auto", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "int8", "float16", "bfloat16", "float32", "nvfp4",
+    "fp8_per_token_head", "int8_per_token_head", "int4_per_token_head", "fp8_ds_mla", "nvfp4_ds_mla",
+)  # fmt: skip
+GGML_CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+SAME_CACHE_TYPE = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_GGML_WORDS = (*SAME_CACHE_TYPE.items(), ("fp16", "f16"), ("fp32", "f32"))
 _ENGINE_WORDS = (("hf", "transformers"), ("huggingface", "transformers"), ("ollama", "llama.cpp"))
 _FLASH = "flash_attention_2"
 _ATTENTION_WORDS = (("flash", _FLASH), ("fa2", _FLASH), ("flash_attn", _FLASH), ("flash_attn_2", _FLASH))
@@ -92,11 +100,12 @@ FIELDS = (
           choices=("auto", "float32", "float16", "bfloat16"), help="type of weights and activations"),
     Field(name="quantization", kind="text", default="from the file",
           help="how weights are stored: none, fp8, awq, gptq, nf4, mxfp4, Q4_K_M and others"),
-    Field(name="kv_cache_dtype", kind="text", default="auto",
+    Field(name="kv_cache_dtype", kind="choice", default="auto", choices=(*CACHE_TYPES, *GGML_CACHE_TYPES),
+          words=(("fp16", "float16"), ("half", "float16"), ("fp32", "float32")),
           help="type of cached keys and values: fp8, int8 and others; for llama.cpp q8_0 and others"),
-    Field(name="cache_type_k", kind="text", default="kv_cache_dtype",
+    Field(name="cache_type_k", kind="choice", default="kv_cache_dtype", choices=GGML_CACHE_TYPES, words=_GGML_WORDS,
           help="llama.cpp: type of cached keys"),
-    Field(name="cache_type_v", kind="text", default="kv_cache_dtype",
+    Field(name="cache_type_v", kind="choice", default="kv_cache_dtype", choices=GGML_CACHE_TYPES, words=_GGML_WORDS,
           help="llama.cpp: type of cached values"),
     Field(name="max_model_len", kind="int", unit="token", words=(("auto", "auto"),), many=True,
           default="the model's limit", help="longest sequence; auto is the largest that starts"),
@@ -236,7 +245,22 @@ def read(mapping: Mapping[str, Any]) -> dict[str, Any]:
         if name in given:
             raise ValueError(f"{name} is given twice, with a hyphen and with an underscore; write it once")
         given[name] = values.read_one(BY_NAME[name], value)
+    if "kv_cache_dtype" in given:
+        given["kv_cache_dtype"] = _cache_type(given["kv_cache_dtype"], given.get("engine", "vllm"))
     return {name: given[name] for name in NAMES if given.get(name) is not None}
+
+
+def _cache_type(name: str, engine: str) -> str:
+    """The engine's own name of a cache type; one that this engine does not know is never read as another."""
+    if engine == "llama.cpp":
+        name, known = SAME_CACHE_TYPE.get(name, name), ("auto", *GGML_CACHE_TYPES)
+    else:
+        name, known = {v: k for k, v in SAME_CACHE_TYPE.items()}.get(name, name), CACHE_TYPES
+    if name not in known:
+        raise ValueError(
+            f"kv_cache_dtype is {name!r}, which {engine} does not know; write {', '.join(known)}"
+        )
+    return name
 
 
 def unknown(typed: str) -> str:
