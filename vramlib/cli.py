@@ -20,7 +20,14 @@ from vramlib import fields, text, values
 
 UNUSABLE = (ValueError, KeyError, OSError)
 BOOLEANS = {f.flag for f in fields.FIELDS if f.kind == "bool"}
-METAVARS = {"gpu": "NAME", "text": "NAME", "bool": "TRUE|FALSE", "int": "N", "lengths": "N|N;N"}
+METAVARS = {
+    "gpu": "NAME",
+    "text": "NAME",
+    "choice": "NAME",
+    "bool": "TRUE|FALSE",
+    "int": "N",
+    "lengths": "N|N;N",
+}
 METAVARS |= {"fraction": "FRACTION", "size": "BYTES"}
 STATUS_UNUSABLE, STATUS_STOPPED, STATUS_PIPE = 2, 130, 141
 
@@ -117,7 +124,7 @@ def _field_flags(command: click.Command) -> click.Command:
     """One option for each field, in the table's order, after the command's own."""
     for field in fields.FIELDS[1:]:
         default = f"  [{field.default}]" if field.default else ""
-        takes = "|".join(field.choices) or METAVARS[field.kind]
+        takes = "|".join(field.choices) if 0 < len(field.choices) < 5 else METAVARS[field.kind]
         command.params.append(click.Option([field.flag], metavar=takes, help=field.help + default))
     return command
 
