@@ -121,6 +121,13 @@ def test_sizes_and_caches_follow_from_the_keys(tmp_path):
     assert readers.model(llama(tmp_path / "tied.gguf", tied=True)[0]).tie_word_embeddings
 
 
+@pytest.mark.parametrize(
+    ("number", "name"), [(0, "F32"), (1, "F16"), (18, "Q6_K"), (1024, "Q4_K_M"), (999, "Q4_K_M")]
+)
+def test_the_file_type_is_the_files_own_or_that_of_most_bytes(tmp_path, number, name):
+    assert readers.model(llama(tmp_path / "a.gguf", file_type=number)[0]).gguf_file_type == name
+
+
 def test_experts_count_one_by_one(tmp_path):
     keys = [("add_expert_count", 4), ("add_expert_used_count", 2), ("add_expert_feed_forward_length", WIDTH)]
     path, total = llama(tmp_path / "moe.gguf", arch="qwen3moe", keys=keys, blocks=mixture)

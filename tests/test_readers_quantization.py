@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from vramlib import catalog, readers
 from vramlib.quantization_names import file_types, row, rows
 from vramlib.readers_ignore import applies, attach, ignored
-from vramlib.readers_quantization import METHODS, quantization
+from vramlib.readers_quantization import quantization
+from vramlib.readers_quantization_methods import METHODS
 from vramlib.specs import Tensor
 
 

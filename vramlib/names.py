@@ -89,13 +89,16 @@ def model(name: str) -> ModelSpec:
     found = find(name)
     built = _spec(found.model_id)
     if found.quantization:
-        built = attach(plain(built), rows().get(found.quantization) or file_types().get(found.quantization))
+        mix = found.quantization in _file_type_words().values()
+        quant = file_types().get(found.quantization) or rows().get(found.quantization)
+        built = replace(attach(plain(built), quant), gguf_file_type=found.quantization if mix else "")
     return replace(built, warnings=(found.note, *built.warnings)) if found.note else built
 
 
 @functools.cache
 def _spec(model_id: str) -> ModelSpec:
-    return spec(json.loads(_files()[model_id].read_text(encoding="utf-8")), name=model_id)
+    entry = json.loads(_files()[model_id].read_text(encoding="utf-8"))
+    return replace(spec(entry, name=model_id), source=str(entry.get("_source", {}).get("source", "")))
 
 
 @functools.lru_cache(maxsize=4096)

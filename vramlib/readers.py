@@ -136,7 +136,8 @@ def _config(path: Path) -> ModelSpec:
     if indexes:
         return _weights(indexes[0], path)
     single = path.with_name("model.safetensors")
-    files = [single] if single.is_file() else sorted(path.parent.glob("*.safetensors"))
+    found = sorted(p for p in path.parent.glob("*.safetensors") if not p.name.startswith("adapter_"))
+    files = [single] if single.is_file() else found
     if len(files) == 1:
         return _weights(files[0], path)
     spec = replace(readers_config.spec(readers_config.load(path), name=_name(path)), source=str(path))

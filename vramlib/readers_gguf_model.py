@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from vramlib import catalog
 from vramlib.readers_gguf import GgufFile
 from vramlib.readers_gguf_layers import caches, mlp_width
 from vramlib.readers_gguf_tensors import end, tensor
@@ -205,7 +206,7 @@ def _types(file: GgufFile) -> Counter[str]:
 
 
 def _file_type(keys: Keys, file: GgufFile) -> str:
-    """``Q4_K_M`` as the file names it; the type that most bytes are in where it does not."""
+    """``Q4_K_M`` as the file names it; else the mix named after the type that most bytes are in."""
     from gguf import LlamaFileType
 
     number = keys.all.get("general.file_type")
@@ -213,7 +214,8 @@ def _file_type(keys: Keys, file: GgufFile) -> str:
     if isinstance(number, int) and number in known and number != LlamaFileType.GUESSED:
         return known[number].removeprefix("MOSTLY_").removeprefix("ALL_")
     most = _types(file).most_common(1)
-    return most[0][0] if most else "F16"
+    mixes = {r["main_type"]: r["name"] for r in catalog.table("gguf_file_types")}
+    return mixes.get(most[0][0], most[0][0]) if most else "F16"
 
 
 def _notes(keys: Keys, layers: tuple[Layer, ...], beyond: int) -> list[str]:
