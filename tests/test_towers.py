@@ -22,6 +22,7 @@ CATALOGUE = {
     "google--gemma-3n-E4B-it": (983281504, 825),
     "google--gemma-4-26B-A4B-it": (572792112, 354),
     "google--gemma-4-31B-it": (575741232, 354),
+    "google--gemma-4-12B-it": (52379904, 11),
     "google--gemma-4-E4B-it": (478087456, 483),
     "meta-llama--Llama-3.2-11B-Vision-Instruct": (895028755, 511),
     "meta-llama--Llama-3.2-90B-Vision-Instruct": (926490131, 511),

@@ -27,14 +27,18 @@ def first(s: Shape, *names: str, default: int | None = None) -> int:
     Returns
     -------
     The number [-]
+
+    Raises
+    ------
+    ValueError: all are missing (or ``auto``) and there is no default.
     """
-    name = next((n for n in names if s.get(n) not in (None, "auto")), names[0])
-    return s.size(name, default=default) if s.get(name) != "auto" else _need(s, name, default)
-
-
-def _need(s: Shape, name: str, default: int | None) -> int:
+    name = next((n for n in names if s.get(n) not in (None, "auto")), "")
+    if name:
+        return s.size(name)
     if default is None:
-        raise ValueError(f"{s.fields.name}: {name} is 'auto'; a whole number is needed here")
+        raise ValueError(
+            f"{s.fields.name}: {' or '.join(names)} is missing; look in the model's own config.json"
+        )
     return default
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from vramlib.architectures import towers_gemma as gemma
 from vramlib.architectures import towers_llama as llama
+from vramlib.architectures import towers_mobilenet as mobilenet
 from vramlib.architectures import towers_qwen as qwen
 from vramlib.architectures import towers_vision as vision
 from vramlib.architectures.tower_parts import Group, Section
@@ -143,8 +144,12 @@ FAMILIES: Mapping[str, Mapping[str, Build]] = {
     "mistral3": {"vision_config": _mistral3},
     "gemma3": {"vision_config": _gemma3},
     "paligemma": {"vision_config": _paligemma},
-    "gemma3n": {"vision_config": gemma.mobilenet, "audio_config": gemma.gemma3n_audio},
+    "gemma3n": {"vision_config": mobilenet.mobilenet, "audio_config": gemma.gemma3n_audio},
     "gemma4": {"vision_config": gemma.gemma4_vision, "audio_config": gemma.gemma4_audio},
+    "gemma4_unified": {
+        "vision_config": gemma.gemma4_unified_vision,
+        "audio_config": gemma.gemma4_unified_audio,
+    },
     "mllama": {"vision_config": _mllama},
     "llama4": {"vision_config": _llama4},
     "internvl": {"vision_config": _internvl},

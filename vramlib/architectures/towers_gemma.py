@@ -1,115 +1,15 @@
-"""The towers of Gemma 3n and Gemma 4: MobileNet-V5, a ViT with clippable matrices, and conformers for audio.
+"""The towers of Gemma 4, and the conformer of Gemma 3n.
 
-vLLM builds them from transformers and timm, so every rank holds them whole.
+vLLM builds them from transformers' own modules, so every rank holds them whole.
 """
 
 from __future__ import annotations
 
 from vramlib.architectures.tower_parts import Group, Section
+from vramlib.architectures.towers_mobilenet import convs, embedder
 from vramlib.specs import Tensor
 
 GLU = ("mlp.gate_proj.linear", "mlp.up_proj.linear", "mlp.down_proj.linear")
-MOBILENET = "mobilenetv5_300m_enc"
-
-
-def _convs(g: Group, parts: tuple[tuple[str, str, tuple[int, ...]], ...]) -> tuple[Tensor, ...]:
-    """Convolutions, each followed by its norm."""
-    return tuple(
-        t
-        for name, after, shape in parts
-        for t in (*g.conv(name, *shape, bias=False), *g.norm(after, shape[0], bias=False))
-    )
-
-
-def _edge(g: Group, inputs: int, inner: int, outputs: int) -> tuple[Tensor, ...]:
-    expand = ("conv_exp", "bn1", (inner, inputs, 3, 3))
-    return _convs(g, (expand, ("conv_pwl", "bn2", (outputs, inner, 1, 1))))
-
-
-def _inverted(
-    g: Group, inputs: int, inner: int, outputs: int, start: int = 0, middle: int = 0
-) -> tuple[Tensor, ...]:
-    parts = (
-        ("dw_start.conv", "dw_start.bn", (inputs, 1, start, start)),
-        ("pw_exp.conv", "pw_exp.bn", (inner, inputs, 1, 1)),
-        ("dw_mid.conv", "dw_mid.bn", (inner, 1, middle, middle)),
-        ("pw_proj.conv", "pw_proj.bn", (outputs, inner, 1, 1)),
-    )
-    return _convs(g, tuple(p for p in parts if p[2][-1])) + g.plain("layer_scale.gamma", outputs)
-
-
-def _multi_query(g: Group, width: int, query: int, key: int, *, down: bool) -> tuple[Tensor, ...]:
-    out = g.norm("norm", width, bias=False) + g.conv("attn.query.proj", query, width, 1, 1, bias=False)
-    for part in ("attn.key", "attn.value"):
-        if down:
-            out += g.conv(f"{part}.down_conv", width, 1, 3, 3, bias=False)
-            out += g.norm(f"{part}.norm", width, bias=False)
-        out += g.conv(f"{part}.proj", key, width, 1, 1, bias=False)
-    return (
-        out + g.conv("attn.output.proj", width, query, 1, 1, bias=False) + g.plain("layer_scale.gamma", width)
-    )
-
-
-def mobilenet(s: Section, prefix: str = "model.vision_tower.timm_model.") -> tuple[Tensor, ...]:
-    """MobileNet-V5 300M, the only vision encoder of Gemma 3n; its sizes are fixed by its name.
-
-    Parameters
-    ----------
-    s : ``vision_config`` [-]
-    prefix : start of the tensors' names [-]
-
-    Returns
-    -------
-    The encoder's tensors and the embedder that follows [-]
-
-    Raises
-    ------
-    ValueError: another architecture than the one known here.
-
-    Source
-    ------
-    timm 1.0.31, models/mobilenetv5.py;
-    transformers 5.23, models/gemma3n/modeling_gemma3n.py Gemma3nMultimodalEmbedder.
-    """
-    name = s.fields.get("architecture") or MOBILENET
-    if name != MOBILENET:
-        raise ValueError(f"vision_config: architecture {name!r} is not known; {MOBILENET} is")
-    top, last = Group(prefix), Group(prefix + "msfa.")
-
-    def blocks(stage: int, count: int) -> Group:
-        return Group(f"{prefix}blocks.{stage}.*.", count=count)
-
-    return (
-        *top.conv("conv_stem.conv", 64, 3, 3, 3),
-        *top.norm("conv_stem.bn", 64, bias=False),
-        *_edge(blocks(0, 1), 64, 256, 128),
-        *_edge(blocks(0, 2), 128, 512, 128),
-        *_inverted(blocks(1, 1), 128, 768, 256, start=3, middle=5),
-        *_inverted(blocks(1, 2), 256, 1024, 256, start=5),
-        *_inverted(blocks(1, 2), 256, 1024, 256, start=3),
-        *_inverted(blocks(2, 1), 256, 1536, 640, start=5, middle=5),
-        *_inverted(blocks(2, 7), 640, 2560, 640, start=5),
-        *_inverted(blocks(2, 1), 640, 640, 640),
-        *_multi_query(blocks(2, 14), 640, 768, 64, down=True),
-        *_inverted(blocks(2, 14), 640, 1280, 640),
-        *_inverted(blocks(3, 1), 640, 3840, 1280, start=5, middle=5),
-        *_multi_query(blocks(3, 19), 1280, 1536, 96, down=False),
-        *_inverted(blocks(3, 19), 1280, 2560, 1280),
-        *_convs(last, (("ffn.pw_exp.conv", "ffn.pw_exp.bn", (3840, 1920, 1, 1)),)),
-        *_convs(last, (("ffn.pw_proj.conv", "ffn.pw_proj.bn", (2048, 3840, 1, 1)),)),
-        *last.norm("norm", 2048, bias=False),
-        *_embedder(s, "model.embed_vision.", s.size("hidden_size", default=2048)),
-    )
-
-
-def _embedder(s: Section, prefix: str, width: int) -> tuple[Tensor, ...]:
-    g = Group(prefix, "projector")
-    return (
-        *g.plain("embedding.weight", s.size("vocab_size", default=128), width, split="vocab"),
-        *g.norm("hard_embedding_norm", width, bias=False),
-        *g.norm("soft_embedding_norm", width, bias=False),
-        *g.matrix("embedding_projection", s.text_width, width, bias=False, split="in"),
-    )
 
 
 def _subsample(
@@ -119,8 +19,8 @@ def _subsample(
     first, second = channels
     rows = mels // 4 * second
     return (
-        *_convs(g, ((f"{names[0]}.conv", f"{names[0]}.norm", (first, 1, 3, 3)),)),
-        *_convs(g, ((f"{names[1]}.conv", f"{names[1]}.norm", (second, first, 3, 3)),)),
+        *convs(g, ((f"{names[0]}.conv", f"{names[0]}.norm", (first, 1, 3, 3)),)),
+        *convs(g, ((f"{names[1]}.conv", f"{names[1]}.norm", (second, first, 3, 3)),)),
         *g.matrix("input_proj_linear", width, rows, bias=False),
     )
 
@@ -161,7 +61,7 @@ def gemma3n_audio(s: Section, prefix: str = "model.audio_tower.") -> tuple[Tenso
     for name in ("attention.attn.q_proj", "attention.attn.k_proj", "attention.attn.v_proj", "attention.post"):
         out += g.matrix(name, width, width, bias=False)
     out += _light_conv(g, width, kernel, "")
-    return out + _embedder(s, "model.embed_audio.", width)
+    return out + embedder(s, "model.embed_audio.", width)
 
 
 def _light_conv(g: Group, width: int, kernel: int, tail: str) -> tuple[Tensor, ...]:
@@ -253,3 +153,54 @@ def gemma4_audio(s: Section, prefix: str = "model.audio_tower.") -> tuple[Tensor
     out += top.matrix("output_proj", outputs, width)
     last = Group("model.embed_audio.", "projector")
     return out + last.matrix("embedding_projection", s.text_width, outputs, bias=False)
+
+
+def gemma4_unified_vision(s: Section, prefix: str = "model.embed_vision.") -> tuple[Tensor, ...]:
+    """Gemma 4 12B has no encoder: patches of 48 × 48 pixels go straight into a dense layer.
+
+    Parameters
+    ----------
+    s : ``vision_config`` [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    The embedder's tensors [-]
+
+    Source
+    ------
+    transformers 5.23, models/gemma4_unified/modeling_gemma4_unified.py.
+    """
+    width, g = s.size("mm_embed_dim", default=3840), Group(prefix)
+    side = s.size("patch_size", default=16) * s.size("pooling_kernel_size", default=3)
+    last = Group(prefix + "multimodal_embedder.", "projector")
+    return (
+        *g.plain("pos_embedding", s.size("mm_posemb_size", default=1120), 2, width),
+        *g.norm("patch_ln1", 3 * side**2),
+        *g.matrix("patch_dense", width, 3 * side**2),
+        *g.norm("patch_ln2", width),
+        *g.norm("pos_norm", width),
+        *last.matrix(
+            "embedding_projection", s.text_width, s.size("output_proj_dims", default=width), bias=False
+        ),
+    )
+
+
+def gemma4_unified_audio(s: Section, prefix: str = "model.embed_audio.") -> tuple[Tensor, ...]:
+    """Gemma 4 12B has no audio encoder either: one projection.
+
+    Parameters
+    ----------
+    s : ``audio_config`` [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    The projection [-]
+
+    Source
+    ------
+    transformers 5.23, models/gemma4_unified/modeling_gemma4_unified.py.
+    """
+    width = s.size("audio_embed_dim", default=640)
+    return Group(prefix, "projector").matrix("embedding_projection", s.text_width, width, bias=False)

@@ -26,9 +26,9 @@ def conv_channels(cache: Cache, *, tp: int = 1) -> int:
 
     Examples
     --------
-    >>> codestral = Cache(kind="mamba2", conv_dim=10240, conv_group_dim=2048, num_groups=8, conv_kernel=4)
-    >>> conv_channels(codestral, tp=8), conv_channels(codestral, tp=16)
-    (1280, 768)
+    >>> granite = Cache(kind="mamba2", conv_dim=8448, conv_group_dim=256, num_groups=1, conv_kernel=4)
+    >>> conv_channels(granite), conv_channels(granite, tp=2)
+    (8448, 4352)
 
     Source
     ------
