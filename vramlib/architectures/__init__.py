@@ -1,12 +1,11 @@
 """From a config.json to an inventory: which tensors a model stores, and what each of its layers caches.
 
-``FAMILIES`` maps each model_type to a builder ``Shape -> Parts``; transformers share one decoder and differ in traits.
+All families share one decoder; ``TRAITS`` says, for each model_type, what it stores that Llama does not.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vramlib.architectures import decoder, towers
@@ -21,9 +20,6 @@ from vramlib.architectures.hybrid import HYBRIDS
 from vramlib.specs import ModelSpec
 
 TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY, **HYBRIDS}
-FAMILIES: dict[str, Callable[[Shape], Parts]] = {
-    model_type: functools.partial(decoder.decoder, t=traits) for model_type, traits in TRAITS.items()
-}
 COPIED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim",
           "intermediate_size", "vocab_size", "max_position_embeddings", "dtype", "moe_intermediate_size",
           "shared_expert_intermediate_size", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim",
@@ -95,9 +91,9 @@ def text_parts(s: Shape) -> Parts:
     Embedding, layers, head [-]
     """
     names = (s.model_type, str(s.fields.outer.get("model_type")))
-    known = next((t for t in names if t in FAMILIES), "")
+    known = next((t for t in names if t in TRAITS), "")
     if known:
-        return FAMILIES[known](s)
+        return decoder.decoder(s, TRAITS[known])
     s.fields.warnings.append(
         f"model_type {s.model_type!r} is not known; counted as llama-like: grouped-query attention, "
         "gated MLP, two norms a layer, no biases unless the file says so"

@@ -161,6 +161,8 @@ def _key_value_heads(f: Fields, heads: int) -> int:
     if f.flag("multi_query_attention") or f.flag("new_decoder_architecture"):
         return f.size("num_key_value_heads")  # grouped: without the number there is nothing sound to take
     if f.model_type in ("falcon", "gpt_bigcode") or f.get("multi_query") is not None:
+        if f.get("multi_query") is None:
+            f.warn("multi_query", "true", f"transformers' default for {f.model_type}")
         return 1 if f.flag("multi_query", True) else heads
     known = f.model_type in MULTI_HEAD or f.get("kv_lora_rank") is not None
     return f.size("num_key_value_heads", default=heads, why="" if known else "as many as num_attention_heads")

@@ -52,7 +52,9 @@ def decoder(s: Shape, t: Traits) -> Parts:
             one, traits = t.vary(s.replace(**dict(own.get(i, ()))), t, s.kinds[i], key[2])
             made[key] = layer(one, traits, kind=s.kinds[i], experts=s.moe[i])
         layers.append(made[key])
-    found = rope.tables(s, fraction=t.rotary, head_dims=t.head_dims(s)) if t.rotary else ()
+    found = (
+        rope.tables(s, fraction=t.rotary, local=t.local_rope, head_dims=t.head_dims(s)) if t.rotary else ()
+    )
     names, part = {**mlp.NAMES, **t.names}, "expert_" if all(s.moe) and not t.beside else ""
     return Parts(
         embedding=embedding(s, t),
@@ -61,7 +63,7 @@ def decoder(s: Shape, t: Traits) -> Parts:
         tied=s.tied(t.tied),
         gated_mlp=t.gated,
         fused_gate_up=t.gated and names[f"{part}gate"] == names[f"{part}up"],
-        rope_tables=tuple(dict.fromkeys(found)),
+        rope_tables=found,
         num_rope_pairs=max(1, len(found)),
     )
 

@@ -39,6 +39,7 @@ class Traits:
     embed_rows, embed_width : rows beyond the vocabulary; width where it is not the hidden size [-]
     tied : whether embedding and output share one matrix when the file does not say [-]
     rotary : part of a head that turns with position when the file does not say; 0 without rope [-]
+    local_rope : whether sliding layers have rotary positions of their own [-]
     names : names of matrices that differ from Llama's [-]
     mixers : what stands in place of attention in layers of some kinds: tensors and caches [-]
     experts : what stands in place of ``mlp.moe`` where a family's experts are its own [-]
@@ -73,6 +74,7 @@ class Traits:
     embed_width: int = 0
     tied: bool = False
     rotary: float = 1.0
+    local_rope: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     mixers: Mapping[str, Mixer] = field(default_factory=dict)
     experts: Callable[[Shape, Traits], tuple[Tensor, ...]] | None = None

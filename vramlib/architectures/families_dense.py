@@ -139,7 +139,7 @@ DENSE: dict[str, Traits] = {
     "phi": PHI,
     "gemma": GEMMA,
     "gemma2": GEMMA.but(norms=GEMMA_NORMS),
-    **dict.fromkeys(("gemma3", "gemma3_text"), GEMMA.but(norms=GEMMA_NORMS, qk_norm="head")),
+    **dict.fromkeys(("gemma3", "gemma3_text"), GEMMA.but(norms=GEMMA_NORMS, qk_norm="head", local_rope=True)),
     "vaultgemma": GEMMA.but(norms=("input_layernorm", "pre_feedforward_layernorm")),
     "glm": GLM,
     "glm4": GLM.but(norms=GLM4_NORMS),

@@ -106,12 +106,14 @@ def _ends3n(s: Shape) -> tuple[Tensor, ...]:
 
 
 GEMMA4 = GEMMA.but(
-    norms=GEMMA_NORMS, qk_norm="head", beside=True, key=_shares, vary=_vary4, extra=_extra4,
+    norms=GEMMA_NORMS, qk_norm="head", local_rope=True, beside=True, key=_shares, vary=_vary4, extra=_extra4,
     ends=_layer_input_table,
     names={"router": "router.proj"} | experts("experts.", "gate_up_proj", "gate_up_proj", "down_proj"),
     head_dims=lambda s: (_global_head_dim(s), s.head_dim),
 )  # fmt: skip
-GEMMA3N = GEMMA.but(norms=GEMMA_NORMS, qk_norm="head", key=_key3n, vary=_vary3n, extra=_extra3n, ends=_ends3n)
+GEMMA3N = GEMMA.but(
+    norms=GEMMA_NORMS, qk_norm="head", local_rope=True, key=_key3n, vary=_vary3n, extra=_extra3n, ends=_ends3n
+)
 
 GEMMAS: dict[str, Traits] = {
     **dict.fromkeys(("gemma3n", "gemma3n_text"), GEMMA3N),

@@ -101,6 +101,13 @@ class Fields:
             raise ValueError(f"{self.name}: {name} is {value!r}; true or false is needed")
         return default if value is None else value
 
+    def listing(self, name: str) -> list[Any]:
+        """A list field, empty when missing or null; anything else in its place is an error."""
+        value = self.get(name)
+        if value is not None and not isinstance(value, list):
+            raise ValueError(f"{self.name}: {name} is {value!r}; a list is needed")
+        return value or []
+
     def size(self, name: str, *, default: int | None = None, why: str = "", least: int = 1) -> int:
         """A whole number under any of the field's names; of a list with one number a layer, the largest.
 

@@ -31,14 +31,16 @@ def expert_layers(f: Fields, num_layers: int, num_experts: int) -> tuple[bool, .
     """
     if not num_experts:
         return (False,) * num_layers
-    if isinstance(f.get("mlp_layer_types"), list):
-        return tuple(word != "dense" for word in f.get("mlp_layer_types"))[:num_layers]
-    listed = f.get("moe_layers")
-    if isinstance(listed, list) and listed:
-        return tuple(i in listed for i in range(num_layers))
+    words = f.listing("mlp_layer_types")
+    if words and len(words) < num_layers:
+        raise ValueError(f"{f.name}: mlp_layer_types has {len(words)} entries for {num_layers} layers")
+    if words:
+        return tuple(word != "dense" for word in words[:num_layers])
+    if f.listing("moe_layers"):
+        return tuple(i in f.listing("moe_layers") for i in range(num_layers))
     if isinstance(f.get("moe_layer_freq"), list):
         return tuple(bool(n) for n in f.sizes("moe_layer_freq", num_layers, default=1, least=0))
-    dense = f.get("mlp_only_layers") or ()
+    dense = f.listing("mlp_only_layers")
     first = f.size("first_k_dense_replace", default=0, least=0)
     end = f.get("moe_layer_end_index")
     last = num_layers - 1 if end in (None, -1) else f.size("moe_layer_end_index")
@@ -73,15 +75,16 @@ def attention_kinds(f: Fields, num_layers: int, window: int, chunk: int, limit: 
     >>> attention_kinds(Fields({"model_type": "gemma2"}), 4, 4096, 0, 8192)
     ('sliding', 'full', 'sliding', 'full')
     """
-    listed = f.get("layer_types")
-    if isinstance(listed, list):
+    listed = f.listing("layer_types")
+    if listed:
         if len(listed) != num_layers:
             raise ValueError(f"{f.name}: layer_types has {len(listed)} entries for {num_layers} layers")
         words = (str(word).removesuffix("_attention") for word in listed)
         return tuple(SAME_AS.get(word, word) for word in words)
-    if isinstance(f.get("cross_attention_layers"), list):
-        return tuple("cross" if i in f.get("cross_attention_layers") else "full" for i in range(num_layers))
-    if isinstance(f.get("hybrid_layer_pattern"), list):
+    if f.listing("cross_attention_layers"):
+        crossed = f.listing("cross_attention_layers")
+        return tuple("cross" if i in crossed else "full" for i in range(num_layers))
+    if f.listing("hybrid_layer_pattern"):
         slides = f.sizes("hybrid_layer_pattern", num_layers, default=0, least=0)
         return tuple("sliding" if n else "full" for n in slides)
     if chunk:

@@ -8,24 +8,24 @@ from typing import Any
 from vramlib.architectures.config import Shape
 
 
-def settings(s: Shape) -> tuple[Mapping[str, Any], ...]:
-    """The rope settings of a model: one, or one for each type of layer (Gemma-3: local and global).
+def settings(s: Shape, *, local: bool = False) -> tuple[Mapping[str, Any], ...]:
+    """The rope settings of a model: one, or one for each type of layer (Gemma-3: global and local).
 
     Parameters
     ----------
     s : the model's sizes [-]
+    local : whether the family's sliding layers have a setting of their own [-]
 
     Returns
     -------
-    Scaling settings, empty where positions are not scaled [-]
+    Distinct settings, global before local, empty where positions are not scaled [-]
     """
-    found = s.get("rope_parameters") or s.get("rope_scaling") or {}
-    if not isinstance(found, Mapping):
-        return ({},)
-    inner = tuple(found[key] for key in sorted(found) if isinstance(found[key], Mapping))
+    found = s.get("rope_parameters") or s.get("rope_scaling")
+    found = found if isinstance(found, Mapping) else {}
+    inner = [found[key] for key in sorted(found) if isinstance(found[key], Mapping)]
     if inner:
-        return inner
-    return ({}, found) if s.get("rope_local_base_freq") is not None else (found,)
+        return tuple(one for i, one in enumerate(inner) if one not in inner[:i])
+    return (found, {}) if local else (found,)
 
 
 def rows(s: Shape, scaling: Mapping[str, Any]) -> int:
@@ -89,7 +89,7 @@ def rotary_dim(s: Shape, scaling: Mapping[str, Any], head_dim: int, fraction: fl
 
 
 def tables(
-    s: Shape, *, fraction: float = 1.0, head_dims: tuple[int, ...] = ()
+    s: Shape, *, fraction: float = 1.0, local: bool = False, head_dims: tuple[int, ...] = ()
 ) -> tuple[tuple[int, int], ...]:
     """Rows and width of every distinct table.
 
@@ -97,17 +97,18 @@ def tables(
     ----------
     s : the model's sizes [-]
     fraction : the family's own part of a head when the file names none [-]
-    head_dims : width of one head under each rope setting, where they differ [element]
+    local : whether the family's sliding layers have a setting of their own [-]
+    head_dims : width of one global and one local head, where they differ [element]
 
     Returns
     -------
-    Pairs (rows, rotary dimension) in the order of ``settings`` [token], [element]
+    Pairs (rows, rotary dimension), global before local [token], [element]
 
     Source
     ------
     vLLM 0.33, vllm/model_executor/layers/rotary_embedding/__init__.py get_rope: one a distinct setting.
     """
-    found = settings(s)
+    found = settings(s, local=local)
     widths = head_dims or (s.head_dim,) * len(found)
     pairs = zip(found, widths, strict=False)
     return tuple((rows(s, scaling), rotary_dim(s, scaling, width, fraction)) for scaling, width in pairs)
