@@ -23,7 +23,6 @@ from vramlib.components import (
     model_weights,
     multi_process,
     prefill_padding,
-    sglang_pool,
 )
 from vramlib.specs import DTYPE_BITS, Budget, Scenario
 from vramlib.units import maximum
@@ -184,6 +183,8 @@ def longest(plan: kv_pool.Pool, blocks: Any, in_flight: Any, limit: Any) -> Any:
 
 
 def _sglang(s: Scenario, stage: int) -> Budget:
+    from vramlib.components import sglang_pool
+
     return sglang_pool.scenario_budget(s, weights_bytes(s, stage), free_at_start_bytes(s), stage)
 
 

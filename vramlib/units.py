@@ -45,7 +45,7 @@ def maximum(*values: Any) -> Any:
     >>> maximum(3, 7, 5)
     7
     """
-    return _fold("maximum", max, values)
+    return max(values) if _plain(values) else _fold("maximum", values)
 
 
 def minimum(*values: Any) -> Any:
@@ -56,12 +56,14 @@ def minimum(*values: Any) -> Any:
     >>> minimum(3, 7, 5)
     3
     """
-    return _fold("minimum", min, values)
+    return min(values) if _plain(values) else _fold("minimum", values)
 
 
-def _fold(name: str, plain: Any, values: tuple[Any, ...]) -> Any:
-    if not any(hasattr(v, "shape") for v in values):
-        return plain(values)
+def _plain(values: tuple[Any, ...]) -> bool:
+    return not any(hasattr(v, "shape") for v in values if type(v) is not int)
+
+
+def _fold(name: str, values: tuple[Any, ...]) -> Any:
     import functools
 
     import numpy

@@ -68,7 +68,7 @@ def weight_rounding_bytes(s: Scenario, stage: int = 0) -> int:
     if s.engine == "llama.cpp":
         return 0
     limit = s.engine_spec.value("allocator_max_split_bytes")
-    sizes = list(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))  # type: ignore[arg-type]
+    sizes = list(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))
     if s.engine in ("vllm", "sglang"):
         bits = DTYPE_BITS[s.dtype]
         sizes += [(rows * dim * bits // 8, 1) for rows, dim in s.model.rope_tables]
@@ -116,7 +116,7 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
             ),
         )
     rounding = weight_rounding_bytes(s, stage)
-    kinds = len(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))  # type: ignore[arg-type]
+    kinds = len(model_weights.stored_sizes(s.model, **model_weights.rank(s, stage)))
     found = [
         Term(
             name="rounding of the weights",

@@ -7,6 +7,7 @@ that is reserved and empty to the budget.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from vramlib.components import kv_cells, state
@@ -137,8 +138,13 @@ def bytes_per_token(
 
 def stage_caches(s: Scenario, stage: int = 0) -> tuple[tuple[Cache, int], ...]:
     """Distinct caches of one pipeline stage with the number of layers that have them."""
+    return _caches(s.model, s.pipeline_parallel_size, stage)
+
+
+@functools.lru_cache(1024)
+def _caches(model: ModelSpec, pp: int, stage: int) -> tuple[tuple[Cache, int], ...]:
     found: dict[Cache, int] = {}
-    for layer, n in stage_layers(s.model, s.pipeline_parallel_size, stage):
+    for layer, n in stage_layers(model, pp, stage):
         for cache in layer.caches:
             found[cache] = found.get(cache, 0) + n
     return tuple(found.items())
@@ -184,7 +190,10 @@ def _attention_term(s: Scenario, cache: Cache, layers: int) -> Term:
     bits = DTYPE_BITS[s.dtype]
     row = row_bytes(cache, tp=s.tensor_parallel_size, kv_cache_dtype=s.kv_cache_dtype, dtype_bits=bits)
     tokens = held(s, cache)
-    heads, width = local_heads(cache.num_key_value_heads, s.tensor_parallel_size), cache.head_dim + cache.v_head_dim
+    heads, width = (
+        local_heads(cache.num_key_value_heads, s.tensor_parallel_size),
+        cache.head_dim + cache.v_head_dim,
+    )
     inside = f"{row} B"
     if not cache.latent_dim and 8 * row % (heads * width) == 0:
         inside = f"{heads} · ({cache.head_dim} + {cache.v_head_dim}) · {8 * row // (heads * width)} / 8"

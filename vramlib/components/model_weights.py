@@ -246,7 +246,7 @@ def tensor_bytes(model: ModelSpec, **rank: object) -> int:
     >>> tensor_bytes(catalog.model("Llama-3.1-8B"))
     16060522496
     """
-    return sum(size * n for size, n in stored_sizes(model, **rank))  # type: ignore[arg-type]
+    return sum(size * n for size, n in stored_sizes(model, **rank))
 
 
 def rope_bytes(model: ModelSpec, *, dtype_bits: int = 16) -> int:
