@@ -5,13 +5,13 @@ Source: transformers 5.23, models/<model_type>/modeling_<model_type>.py.
 
 from __future__ import annotations
 
-from vramlib.architectures import hybrid_layers as layers
 from vramlib.architectures import recurrent, recurrent_linear
 from vramlib.architectures.attention import linear
 from vramlib.architectures.config import Shape
 from vramlib.architectures.decoder import mixer
 from vramlib.architectures.families import Traits
 from vramlib.architectures.families_moe import GRANITE_MOE, STORED_3D, W1_W3_W2, experts
+from vramlib.architectures.hybrid_layers import ADAPT, one_each
 from vramlib.specs import Tensor
 
 Mixed = recurrent.Mixed
@@ -62,22 +62,22 @@ def _mlp_names(prefix: str) -> dict[str, str]:
 
 
 MAMBA = Traits(
-    norms=("norm",), final_norm="norm_f", embed="embeddings", tied=True, rotary=0, adapt=layers.alone,
+    norms=("norm",), final_norm="norm_f", embed="embeddings", tied=True, rotary=0, adapt=ADAPT["alone"],
     mixers={"mamba": lambda s, t, kind: recurrent.mamba1(s)},
 )  # fmt: skip
 JAMBA = Traits(
-    norms=("input_layernorm", "pre_ff_layernorm"), final_norm="final_layernorm", rotary=0, adapt=layers.jamba,
+    norms=("input_layernorm", "pre_ff_layernorm"), final_norm="final_layernorm", rotary=0, adapt=ADAPT["jamba"],
     names=_mlp_names("feed_forward."),
     mixers={"mamba": lambda s, t, kind: recurrent.mamba1(s, prefix="mamba.", inner_norms=True)},
 )  # fmt: skip
 MAMBA2_IN_LAYER = {"mamba": lambda s, t, kind: recurrent.mamba2(s, prefix="mamba.", bias="mamba_proj_bias")}
 BAMBA = JAMBA.but(
-    adapt=layers.bamba, mixers=MAMBA2_IN_LAYER, qkv_bias="attention_bias", o_bias="attention_bias",
+    adapt=ADAPT["bamba"], mixers=MAMBA2_IN_LAYER, qkv_bias="attention_bias", o_bias="attention_bias",
     mlp_bias="mlp_bias", rotary=0.5,
 )  # fmt: skip
 NEMOTRON_H = Traits(
     qkv_bias="attention_bias", o_bias="attention_bias", mlp_bias="mlp_bias", gated=False, rotary=0,
-    norms=("norm",), final_norm="norm_f", embed="embeddings", adapt=layers.nemotron, vary=layers.one_each,
+    norms=("norm",), final_norm="norm_f", embed="embeddings", adapt=ADAPT["nemotron"], vary=one_each,
     experts=_latent_experts, mixers={
         "mamba": lambda s, t, kind: recurrent.mamba2(s), "mlp": _none, "moe": _none,
     },
@@ -85,7 +85,7 @@ NEMOTRON_H = Traits(
 )  # fmt: skip
 QWEN3_NEXT = Traits(
     qkv_bias="attention_bias", o_bias="attention_bias", qk_norm="head", gate=True, shared_gate=True,
-    rotary=0.25, names={"shared": "mlp.shared_expert"}, adapt=layers.interval,
+    rotary=0.25, names={"shared": "mlp.shared_expert"}, adapt=ADAPT["interval"],
     mixers={"linear": lambda s, t, kind: recurrent_linear.gated_delta_net(s)},
 )  # fmt: skip
 QWEN3_5 = QWEN3_NEXT.but(
@@ -99,7 +99,7 @@ LFM2_NAMES |= {
     "k_norm": "self_attn.k_layernorm",
 }
 LFM2 = Traits(
-    qk_norm="head", norms=("operator_norm", "ffn_norm"), final_norm="embedding_norm", tied=True, adapt=layers.lfm2,
+    qk_norm="head", norms=("operator_norm", "ffn_norm"), final_norm="embedding_norm", tied=True, adapt=ADAPT["lfm2"],
     names=LFM2_NAMES, mixers={"conv": lambda s, t, kind: recurrent_linear.short_conv(s)},
 )  # fmt: skip
 GRIFFIN = {part: f"temporal_block.{part}_proj" for part in "qkvo"}
@@ -110,24 +110,24 @@ HYBRIDS: dict[str, Traits] = {
     "mamba2": MAMBA.but(tied=False, mixers={"mamba": lambda s, t, kind: recurrent.mamba2(s)}),
     "jamba": JAMBA,
     "bamba": BAMBA,
-    "falcon_h1": BAMBA.but(adapt=layers.falcon_h1, mixers={"both": _mamba_beside}, rotary=1.0),
+    "falcon_h1": BAMBA.but(adapt=ADAPT["falcon_h1"], mixers={"both": _mamba_beside}, rotary=1.0),
     "nemotron_h": NEMOTRON_H,
     "granitemoehybrid": GRANITE_MOE.but(
-        adapt=layers.granite, mixers=MAMBA2_IN_LAYER,
+        adapt=ADAPT["granite"], mixers=MAMBA2_IN_LAYER,
         names={"router": "block_sparse_moe.router.layer", "gate": "shared_mlp.input_linear"}
         | {"up": "shared_mlp.input_linear", "down": "shared_mlp.output_linear"},
     ),
     "qwen3_next": QWEN3_NEXT,
     **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), QWEN3_5),
     "kimi_linear": Traits(
-        rotary=0, adapt=layers.kimi, correction="float32",
+        rotary=0, adapt=ADAPT["kimi"], correction="float32",
         names=KIMI_MOE | {"correction": "block_sparse_moe.gate.e_score_correction_bias"},
         mixers={"linear": lambda s, t, kind: recurrent_linear.delta_attention(s)},
     ),
     **dict.fromkeys(
         ("minimax", "minimax_text_01"),
         Traits(
-            adapt=layers.minimax, names={"router": "block_sparse_moe.gate"} | W1_W3_W2,
+            adapt=ADAPT["minimax"], names={"router": "block_sparse_moe.gate"} | W1_W3_W2,
             mixers={"linear": lambda s, t, kind: recurrent_linear.lightning(s)},
         ),
     ),
@@ -140,7 +140,7 @@ HYBRIDS: dict[str, Traits] = {
     "recurrent_gemma": Traits(
         qkv_bias="attention_bias", o_bias=True, mlp_bias=True, tied=True, rotary=0.5,
         norms=("temporal_pre_norm", "channel_pre_norm"), final_norm="final_norm", names=GRIFFIN,
-        adapt=layers.recurrent_gemma,
+        adapt=ADAPT["recurrent_gemma"],
         mixers={"recurrent": lambda s, t, kind: recurrent_linear.gated_linear_recurrence(s)},
     ),
 }  # fmt: skip

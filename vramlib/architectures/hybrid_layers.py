@@ -1,12 +1,12 @@
 """Which layer of a hybrid model is what: lists, intervals and patterns of config.json into one word a layer.
 
-Each function with ``(s, t)`` is a family's ``adapt``: it gives the sizes their ``kinds``, and may change traits.
+``ADAPT`` holds a function for each family: it gives the sizes their ``kinds``, and may change traits.
 Source: transformers 5.23, configuration_<model_type>.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vramlib.architectures.config import Shape
@@ -66,29 +66,29 @@ def _pick(s: Shape, full: Callable[[int], bool], other: str) -> tuple[str, ...]:
     return layer_words(s) or tuple("full" if full(i) else other for i in range(s.num_hidden_layers))
 
 
-def alone(s: Shape, t: Traits) -> Adapted:
+def _alone(s: Shape, t: Traits) -> Adapted:
     """Recurrent layers only, without an MLP."""
     return s.replace(kinds=("mamba",) * s.num_hidden_layers, intermediate_size=0), t
 
 
-def jamba(s: Shape, t: Traits) -> Adapted:
+def _jamba(s: Shape, t: Traits) -> Adapted:
     """Attention in one layer of each period."""
     period, offset = s.size("attn_layer_period", default=8), s.size("attn_layer_offset", default=4, least=0)
     return s.replace(kinds=_pick(s, lambda i: i % period == offset, "mamba")), t
 
 
-def bamba(s: Shape, t: Traits) -> Adapted:
+def _bamba(s: Shape, t: Traits) -> Adapted:
     """Attention in the layers that the file names."""
     named = _numbers(s, "attn_layer_indices")
     return s.replace(kinds=_pick(s, lambda i: i in named, "mamba")), t
 
 
-def falcon_h1(s: Shape, t: Traits) -> Adapted:
+def _falcon_h1(s: Shape, t: Traits) -> Adapted:
     """Attention and Mamba-2 side by side in every layer."""
     return s.replace(kinds=("both",) * s.num_hidden_layers), t
 
 
-def granite(s: Shape, t: Traits) -> Adapted:
+def _granite(s: Shape, t: Traits) -> Adapted:
     """Positions are learned by the Mamba layers unless the file asks for rope; the dense width is the shared one."""
     s = s.replace(
         kinds=_pick(s, lambda i: False, "mamba"),
@@ -97,7 +97,7 @@ def granite(s: Shape, t: Traits) -> Adapted:
     return s, t if s.get("position_embedding_type") == "rope" else t.but(rotary=0)
 
 
-def nemotron(s: Shape, t: Traits) -> Adapted:
+def _nemotron(s: Shape, t: Traits) -> Adapted:
     """A letter or a word for each layer: Mamba, attention, MLP or experts."""
     pattern = s.get("hybrid_override_pattern")
     words = layer_words(s)
@@ -110,23 +110,35 @@ def nemotron(s: Shape, t: Traits) -> Adapted:
 
 
 def one_each(s: Shape, t: Traits, kind: str, key: Any) -> Adapted:
-    """A layer is a mixer, an MLP or a set of experts, never two of them."""
+    """A layer is a mixer, an MLP or a set of experts, never two of them.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    t : its traits [-]
+    kind : the layer's word [-]
+    key : not used [-]
+
+    Returns
+    -------
+    Sizes of this layer, and the same traits [-]
+    """
     return (s if kind == "mlp" else s.replace(intermediate_size=0)), t
 
 
-def interval(s: Shape, t: Traits) -> Adapted:
+def _interval(s: Shape, t: Traits) -> Adapted:
     """Attention in every n-th layer, a delta rule in the others."""
     every = s.size("full_attention_interval", default=4)
     return s.replace(kinds=_pick(s, lambda i: (i + 1) % every == 0, "linear")), t
 
 
-def kimi(s: Shape, t: Traits) -> Adapted:
+def _kimi(s: Shape, t: Traits) -> Adapted:
     """Layers are counted from 1 in ``linear_attn_config``."""
     named = _numbers(s, "linear_attn_config.full_attn_layers")
     return s.replace(kinds=_pick(s, lambda i: i + 1 in named, "linear")), t
 
 
-def minimax(s: Shape, t: Traits) -> Adapted:
+def _minimax(s: Shape, t: Traits) -> Adapted:
     """Ones and zeros: attention or lightning attention; every second layer when nothing is said."""
     listed = s.get("attn_type_list")
     full = [bool(n) for n in listed] if isinstance(listed, list) else []
@@ -137,7 +149,7 @@ def minimax(s: Shape, t: Traits) -> Adapted:
     return s.replace(kinds=_pick(s, lambda i: full[i] if full else i % 2 == 1, "linear")), t
 
 
-def lfm2(s: Shape, t: Traits) -> Adapted:
+def _lfm2(s: Shape, t: Traits) -> Adapted:
     """Dense widths are two thirds of the given one, rounded up, unless the file turns that off."""
     named = _numbers(s, "full_attn_idxs")
     s = s.replace(kinds=_pick(s, lambda i: i in named, "conv"))
@@ -148,7 +160,7 @@ def lfm2(s: Shape, t: Traits) -> Adapted:
     return s.replace(intermediate_size=round_up(width, s.size("block_multiple_of", default=256))), t
 
 
-def recurrent_gemma(s: Shape, t: Traits) -> Adapted:
+def _recurrent_gemma(s: Shape, t: Traits) -> Adapted:
     """Two recurrent layers and one with a window of attention, over and over; half the width goes to the MLP."""
     types = s.get("block_types") or s.get("_block_types") or ["recurrent", "recurrent", "attention"]
     words = tuple(
@@ -156,3 +168,19 @@ def recurrent_gemma(s: Shape, t: Traits) -> Adapted:
     )
     window = s.size("attention_window_size", default=2048)
     return s.replace(kinds=words, intermediate_size=s.intermediate_size // 2, sliding_window=window), t
+
+
+# What each family does with its sizes and traits before its layers are listed.
+ADAPT: Mapping[str, Callable[[Shape, Traits], Adapted]] = {
+    "alone": _alone,
+    "jamba": _jamba,
+    "bamba": _bamba,
+    "falcon_h1": _falcon_h1,
+    "granite": _granite,
+    "nemotron": _nemotron,
+    "interval": _interval,
+    "kimi": _kimi,
+    "minimax": _minimax,
+    "lfm2": _lfm2,
+    "recurrent_gemma": _recurrent_gemma,
+}

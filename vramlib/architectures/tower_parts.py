@@ -59,6 +59,22 @@ class Section:
         value = self.outer.get(name)
         return default if value is None else whole(value, field=name)
 
+    def fraction(self, name: str, default: float) -> float:
+        """A ratio above 0 and up to 1 of the whole file."""
+        value = self.outer.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            raise ValueError(f"{name} is {value!r}; a ratio above 0 and up to 1 is needed")
+        return value
+
+    def length(self, name: str, default: int) -> int:
+        """Entries of a list of this section."""
+        value = self.fields.get(name)
+        if value is not None and not isinstance(value, list):
+            raise ValueError(f"{self.key}: {name} is {value!r}; a list is needed")
+        return len(value) if value else default
+
     def flag(self, name: str, default: bool = False) -> bool:
         """A yes-or-no field of this section."""
         return self.fields.flag(name, default)

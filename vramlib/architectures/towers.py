@@ -90,8 +90,7 @@ def _llama4(s: Section) -> tuple[Tensor, ...]:
 
 def _internvl(s: Section) -> tuple[Tensor, ...]:
     g, text = Group("multi_modal_projector.", "projector"), s.text_width
-    ratio = s.outer.get("downsample_ratio") or 0.5
-    inputs = round(_width(s) / ratio**2)
+    inputs = round(_width(s) / s.fraction("downsample_ratio", 0.5) ** 2)
     out = vision.intern(s) + g.norm("layer_norm", inputs)
     return out + g.matrix("linear_1", text, inputs) + g.matrix("linear_2", text, text)
 

@@ -26,7 +26,7 @@ def mllama(s: Section, prefix: str = "vision_model.") -> tuple[Tensor, ...]:
     width, patch, tiles = s.size("hidden_size"), s.size("patch_size"), s.size("max_num_tiles")
     channels, top = s.size("num_channels", default=3, quiet=True), Group(prefix)
     places = (s.size("image_size") // patch) ** 2 + 1
-    ratios = len(s.fields.get("supported_aspect_ratios") or range(8)) + 1
+    ratios = s.length("supported_aspect_ratios", 8) + 1
     out = (
         *top.plain("class_embedding", width),
         *top.conv("patch_embedding", width, channels, patch, patch, bias=False),
