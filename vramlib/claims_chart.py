@@ -1,0 +1,53 @@
+"""The claims in one picture: how much of what was asked lies inside each claim's own bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import altair as alt
+
+from vramlib.claims import HOLDS, HOLDS_WHEN, MISCONCEPTION, SIGNS, Verdict
+from vramlib.vega import GREY, page_wide
+
+COLORS = {HOLDS: "#009E73", HOLDS_WHEN: "#56B4E9", MISCONCEPTION: "#D55E00"}
+
+
+def shares(verdicts: Iterable[Verdict], *, title: str = "How much lies inside each claim") -> alt.LayerChart:
+    """A bar for each claim: the share of models, cards or figures that lie inside its bounds.
+
+    Parameters
+    ----------
+    verdicts : as ``claims.verdicts`` gives them [-]
+    title : what stands above [-]
+
+    Returns
+    -------
+    A chart as wide as its page; a sign tells the verdict without colour [-]
+    """
+    rows = [
+        {
+            "claim": v.claim["id"].replace("_", " "),
+            "share": 100 * v.decisive.share,
+            "verdict": v.verdict,
+            "sign": f"{SIGNS[v.verdict]} {v.decisive.share:.0%}".replace("%", " %"),
+            "asked": v.decisive.condition,
+        }
+        for v in verdicts
+    ]
+    scale = alt.Scale(domain=list(COLORS), range=list(COLORS.values()))
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y("claim:N", sort=None, axis=alt.Axis(title=None, labelLimit=190, ticks=False)),
+        tooltip=[alt.Tooltip(f"{name}:N") for name in ("claim", "verdict", "sign", "asked")],
+    )
+    axis = alt.X("share:Q", title="inside the claim's bounds, %", scale=alt.Scale(domain=[0, 118]))
+    legend = alt.Legend(title=None, orient="bottom", labelExpr=_legend())
+    bars = base.mark_bar().encode(x=axis, color=alt.Color("verdict:N", scale=scale, legend=legend))
+    signs = base.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(x="share:Q", text="sign:N")
+    words = ". ".join(f"{row['claim']}: {row['sign']}, {row['verdict']}" for row in rows)
+    return page_wide(alt.layer(bars, signs), title, words, height=24 * len(rows))
+
+
+def _legend() -> str:
+    """The verdict's sign before its word, as a Vega expression."""
+    signs = " : ".join(f"datum.label == '{verdict}' ? '{sign} {verdict}'" for verdict, sign in SIGNS.items())
+    return f"{signs} : datum.label"
