@@ -182,6 +182,14 @@ def test_other_spellings_give_the_same_layers():
     assert architectures.build(bare).layers == architectures.build(NEMOTRON).layers
 
 
+def test_first_lfm2_files_name_the_width_block_ff_dim():
+    """LFM2-1.2B's own file: 12,288 before, 8,192 after two thirds are taken and rounded up to 256."""
+    own = {k: v for k, v in LFM2_DENSE.items() if k != "intermediate_size"} | {"block_ff_dim": 12288}
+    model = architectures.build(own)
+    assert model.params_total == 195266688
+    assert model.layers[0].mlp_width == 8192
+
+
 def test_qwen3_next_state_as_vllm_and_as_transformers_store_it():
     """49,152 + 1,048,576 B in bfloat16 in vLLM; K columns and a float32 state in transformers."""
     cache = state_of(architectures.build(NEXT))

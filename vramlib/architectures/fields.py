@@ -16,7 +16,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("num_kv_heads", "n_head_kv", "multi_query_group_num", "num_query_groups", "attn_config.kv_n_heads"),
     ),
     "head_dim": ("attention_head_size", "kv_channels", "attention_head_dim"),
-    "intermediate_size": ("ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "ffn_config.ffn_hidden_size"),
+    "intermediate_size": (
+        *("ffn_hidden_size", "n_inner", "ffn_dim", "d_ff", "ffn_config.ffn_hidden_size", "block_ff_dim"),
+    ),
     "vocab_size": ("padded_vocab_size", "n_vocab"),
     "max_position_embeddings": (
         *("n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length", "model_max_length"),
