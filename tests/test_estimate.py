@@ -17,7 +17,7 @@ MODELS = [
 ENGINES = ["vllm", "sglang", "transformers", "llama.cpp"]
 
 
-@pytest.mark.parametrize(("model", "engine"), itertools.product(MODELS, ENGINES))
+@pytest.mark.parametrize(("model", "engine"), list(itertools.product(MODELS, ENGINES)))
 def test_parts_are_never_negative_and_add_up(model: str, engine: str) -> None:
     answer = vramlib.estimate(model=model, engine=engine, max_model_len=1024, prompt_tokens=600, new_tokens=100)
     assert tuple(p.key for p in answer.parts) == PART_KEYS

@@ -27,7 +27,8 @@ class Tensor:
 
     Parameters
     ----------
-    name : as in the checkpoint, without the layer's prefix: ``self_attn.q_proj.weight`` [-]
+    name : as in the checkpoint, without the layer's prefix: ``self_attn.q_proj.weight``; tensors of one layer with the
+        same name are rows of one stored tensor [-]
     shape : ``[out, in]`` for matrices, whatever order the file uses [element]
     role : what it is for, one of ``ROLES``; formats keep some roles in 16 bit [-]
     split : what tensor parallelism cuts: ``none`` (every rank has it whole), ``out`` (dimension 0), ``in``

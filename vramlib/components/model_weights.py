@@ -147,14 +147,16 @@ class _Rule:
 
 
 def _group_sizes(tensors: Iterable[Tensor], rule: _Rule, prefix: str) -> Counter[int]:
-    """Sizes of the tensors as stored; members of one fuse group are stored as one, expert by expert stacked."""
+    """Sizes of the tensors as stored: members of one fuse group, and rows of one name, are stored as one."""
     fused: dict[tuple[str, int], int] = {}
     sizes: Counter[int] = Counter()
+    tensors = tuple(tensors)
+    rows_of = Counter(t.name for t in tensors)
     for t in tensors:
         count = ceil_div(t.count, rule.ep) if t.role == "expert" and t.count > 1 else t.count
         for i, size in enumerate(_pieces(t, rule, prefix)):
-            if rule.fuse and t.fuse:
-                word = t.fuse if not t.name.endswith("bias") else t.fuse + ".bias"
+            word = t.fuse if rule.fuse and t.fuse else t.name if rows_of[t.name] > 1 else ""
+            if word:
                 fused[word, i] = fused.get((word, i), 0) + size * count
             else:
                 sizes[size] += count
