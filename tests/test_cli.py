@@ -183,8 +183,9 @@ def test_input_that_cannot_be_used(vram: Vram, words: list[str], said: str) -> N
         (["sweep"], "IN.csv"),
         (["sweep", "in.csv"], "--out"),
         (["sweep", "absent.csv", "-o", "out.csv"], "absent.csv: No such file or directory"),
-        (["gpus", "zzz"], "no card's name contains 'zzz'; see vram gpus"),
-        (["models", "zzz"], "no model's name contains 'zzz'; see vram models"),
+        (["gpus", "zzz"], "no GPU named 'zzz'"),
+        (["gpus", "RTX 4900"], "nearest: RTX-4090"),
+        (["models", "zzz"], "no model named 'zzz'"),
         (["report", "-p", "model"], "-p"),
         (["report", "-p", "gpu", "L4", "-p", "gpu", "L4"], "parameter gpu is given twice"),
         (["lab", "--language", "xx"], "'xx' is not one of 'en', 'vi'"),
@@ -211,6 +212,8 @@ def test_models(vram: Vram) -> None:
     ).items()
     shown = vram("models", "Llama-3.1-8B").stdout
     assert "8,030,261,248" in shown
+    assert [r["name"] for r in answered(vram("models", "Llama-3.1-8B-Instruct-AWQ", "--json"))] == [LLAMA]
+    assert all(r["source"] for r in rows)
 
 
 def test_gpus(vram: Vram) -> None:

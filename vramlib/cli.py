@@ -189,11 +189,17 @@ def sweep(in_path: Path, out_path: Path) -> None:
 
     from vramlib import sweep as sweeps
 
-    summary = sweeps.run(in_path, out_path, lambda rows: tqdm(rows, unit=" rows", disable=None))
+    total = _lines(in_path) - 1 if sys.stderr.isatty() and in_path.is_file() else None
+    summary = sweeps.run(in_path, out_path, lambda rows: tqdm(rows, total=total, unit=" rows", disable=None))
     for note in summary.notes:
         click.echo(f"vram: {note}", err=True)
     bad = f", {summary.bad_rows} of them bad: see column error" if summary.bad_rows else ""
     click.echo(f"vram: {summary.rows} rows written to {out_path}{bad}", err=True)
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(1 for _ in stream)
 
 
 @main.command()
@@ -203,9 +209,7 @@ def models(part_of_name: str, as_json: bool) -> None:
     """Models known by name; with TEXT, those that contain it."""
     from vramlib import listing
 
-    _list(
-        listing.models(part_of_name), as_json, f"no model's name contains {part_of_name!r}; see vram models"
-    )
+    _list(listing.models(part_of_name), as_json)
 
 
 @main.command()
@@ -218,14 +222,12 @@ def gpus(part_of_name: str, as_json: bool) -> None:
     """
     from vramlib import listing
 
-    _list(listing.gpus(part_of_name), as_json, f"no card's name contains {part_of_name!r}; see vram gpus")
+    _list(listing.gpus(part_of_name), as_json)
 
 
-def _list(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+def _list(rows: list[dict[str, Any]], as_json: bool) -> None:
     from vramlib import listing
 
-    if not rows:
-        raise ValueError(nothing)
     click.echo(json.dumps(rows, indent=2, ensure_ascii=False) if as_json else listing.table(rows))
 
 

@@ -19,14 +19,19 @@ def models(part_of_name: str = "") -> list[dict[str, Any]]:
 
     Returns
     -------
-    One row a model, in alphabetical order [-]
+    One row a model, in alphabetical order; a variant's name that none contains gives the model it is read as [-]
+
+    Raises
+    ------
+    KeyError : nothing contains the text, and it is no other name of a model; the nearest is offered
 
     Examples
     --------
     >>> [row["params_total"] for row in models("llama 3.1 8b")]
     [8030261248]
     """
-    found = (names.model(name) for name in names.models() if _matches(part_of_name, [name]))
+    named = [name for name in names.models() if _matches(part_of_name, [name])]
+    found = [names.model(name) for name in named or [part_of_name]]
     return [
         {
             "name": m.name,
@@ -34,7 +39,7 @@ def models(part_of_name: str = "") -> list[dict[str, Any]]:
             "params_active": m.params_active,
             "dtype": m.dtype,
             "max_position_embeddings": m.max_position_embeddings,
-            "source": m.source,
+            "source": m.source or m.config.get("_source", {}).get("source", ""),
         }
         for m in found
     ]
@@ -51,12 +56,18 @@ def gpus(part_of_name: str = "") -> list[dict[str, Any]]:
     -------
     One row a card, sizes in bytes [-]
 
+    Raises
+    ------
+    KeyError : nothing contains the text, and it is no other name of a card; the nearest are offered
+
     Examples
     --------
     >>> [row["name"] for row in gpus("h100 80")][:1]
     ['H100-80GB']
     """
-    cards = (c for c in catalog.gpus() if _matches(part_of_name, (c.name, *c.aliases)))
+    cards = [c for c in catalog.gpus() if _matches(part_of_name, (c.name, *c.aliases))] or [
+        catalog.gpu(part_of_name)
+    ]
     return [
         {
             "name": c.name,
