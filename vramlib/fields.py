@@ -252,10 +252,9 @@ def read(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cache_type(name: str, engine: str) -> str:
     """The engine's own name of a cache type; one that this engine does not know is never read as another."""
-    if engine == "llama.cpp":
-        name, known = SAME_CACHE_TYPE.get(name, name), ("auto", *GGML_CACHE_TYPES)
-    else:
-        name, known = {v: k for k, v in SAME_CACHE_TYPE.items()}.get(name, name), CACHE_TYPES
+    ggml = engine == "llama.cpp"
+    known: tuple[str, ...] = ("auto", *GGML_CACHE_TYPES) if ggml else CACHE_TYPES
+    name = (SAME_CACHE_TYPE if ggml else {v: k for k, v in SAME_CACHE_TYPE.items()}).get(name, name)
     if name not in known:
         raise ValueError(
             f"kv_cache_dtype is {name!r}, which {engine} does not know; write {', '.join(known)}"
