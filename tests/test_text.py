@@ -135,6 +135,14 @@ def test_bar_keeps_its_width(width: int, kv: int) -> None:
     assert len(text.bar(estimate({"kv_cache": kv}), width).split("\n")[0]) == width
 
 
+def test_neighbours_have_different_blocks() -> None:
+    blocks, letters, _ = text.bar(
+        estimate(dict.fromkeys(PART_KEYS[::2], 3 * GiB) | {"kv_cache": 0}), 48
+    ).split("\n")
+    runs = [run for run in re.findall("█+|▓+", blocks) if run]
+    assert len(runs) == len(letters.replace(" ", ""))
+
+
 def test_colour_adds_nothing_but_colour() -> None:
     plain, colored = text.bar(estimate()), text.bar(estimate(), color=True)
     assert re.sub("\x1b\\[[0-9;]*m", "", colored) == plain

@@ -95,12 +95,13 @@ def bar(estimate: Estimate, width: int = 72, *, color: bool = False) -> str:
     """
     memory, total = estimate.gpu.memory_bytes, estimate.total_bytes
     longest = max(memory, total)
-    blocks, letters, start, end = "", "", 0, 0
-    for place, part in enumerate(estimate.parts):
+    blocks, letters, start, end, drawn = "", "", 0, 0, 0
+    for part in estimate.parts:
         end += part.bytes
         columns = round(end * width / longest) - round(start * width / longest)
-        blocks += _paint("█▓"[place % 2] * columns, PART_COLORS[part.key] if color else "")
+        blocks += _paint("█▓"[drawn % 2] * columns, PART_COLORS[part.key] if color else "")
         letters += LETTERS[part.key].center(columns) if columns else ""
+        drawn += columns > 0
         start = end
     free = width - round(total * width / longest)
     mark = round(memory * width / longest)
