@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vramlib import catalog, readers
 from vramlib.quantization_names import file_types, row, rows
 from vramlib.readers_ignore import applies, attach, ignored
-from vramlib.readers_quantization import quantization
+from vramlib.readers_quantization import mixed, quantization
 from vramlib.readers_quantization_methods import METHODS
 from vramlib.specs import Tensor
 
@@ -113,6 +113,7 @@ def test_it_may_stand_in_several_places():
     ("declared", "message"),
     [
         ({"quant_method": "exl9"}, "'exl9' is not known"),
+        ({"bits": 4, "group_size": 64}, "names no quant_method"),
         ({"quant_method": "gptq", "bits": "four"}, "bits is 'four'"),
         ({"quant_method": "gptq", "bits": 0}, "0 bits"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, r"weight_block_size is \[128\]"),
@@ -124,6 +125,19 @@ def test_it_may_stand_in_several_places():
 def test_what_makes_no_sense_is_refused(declared, message):
     with pytest.raises(ValueError, match=message):
         quantization({"quantization_config": declared})
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, True),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, False),
+        ({"config_groups": {"a": {"weights": {"num_bits": 4}}, "b": {"weights": {"num_bits": 8}}}}, True),
+        ({"config_groups": {"a": {"weights": {"num_bits": 4}}, "b": {"weights": {"num_bits": 4}}}}, False),
+    ],
+)
+def test_several_formats_in_one_file_are_noticed(declared, expected):
+    assert mixed({"quantization_config": declared}) is expected
 
 
 def test_gpt_oss_compresses_only_its_experts():

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vramlib import catalog, readers, readers_safetensors
+from vramlib import catalog, readers, readers_safetensors, readers_templates
+from vramlib.specs import Tensor
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3,
@@ -206,15 +207,46 @@ def test_an_index_reads_every_file(tmp_path):
     assert model.params_total == readers.readers_config.spec(CONFIG).params_total
 
 
+@pytest.mark.parametrize("config", [CONFIG, MOE])
 @pytest.mark.parametrize("missing", [(1,), (1, 2)])
-def test_missing_files_fall_back_to_the_total(tmp_path, missing):
+def test_missing_files_fall_back_to_the_total(tmp_path, missing, config):
     names = [f"model-{i:05d}-of-00002.safetensors" for i in missing]
-    found = tensors()
-    model = readers.model(shards(tmp_path, found, names))
+    found = tensors(config)
+    model = readers.model(shards(tmp_path, found, names, config=config))
     assert not model.exact_bytes
     assert f"{len(missing)} of 2 files are not beside it" in model.warnings[0]
     assert stored_bytes(model) == sum(v.nbytes for v in found.values())
-    assert model.params_total == readers.readers_config.spec(CONFIG).params_total
+    assert model.params_total == readers.readers_config.spec(config).params_total
+
+
+@pytest.mark.parametrize(
+    ("name", "total_size"),
+    [  # metadata.total_size of public model.safetensors.index.json files of these shapes, read 2026-11-22
+        ("gemma-2b", 5_012_344_832),  # github.com/ananddhanabal/gemma
+        ("Phi-3-mini-4k-instruct", 7_642_159_104),  # github.com/YouriLalain/3PRYMMAL-PHI3-3B-SLERP
+        ("gemma-3-27b-it", 54_864_813_280),  # github.com/Ibtasam-98/medgemma-27b-it, vision tower included
+    ],
+)
+def test_bytes_that_public_indexes_print(name, total_size):
+    assert stored_bytes(catalog.model(name)) == total_size
+
+
+def test_experts_are_found_stacked_or_apart():
+    """transformers 5 stacks experts in one tensor, checkpoints mostly do not: either way the parts are the same."""
+    stacked = readers_templates.Templates(
+        Tensor(name=f"mlp.experts.{n}", shape=(8, 4), count=3)
+        for n in ("gate_up_proj", "gate_up_proj", "down_proj")
+    )
+    assert stacked.find("mlp.experts.*.gate_proj.weight") == (0,)
+    assert stacked.find("mlp.experts.*.up_proj.weight") == (1,)
+    assert stacked.find("mlp.experts.*.down_proj.weight") == (2,)
+    apart = readers_templates.Templates(
+        Tensor(name=f"mlp.experts.*.{n}.weight", shape=(8, 4), count=3)
+        for n in ("gate_proj", "up_proj", "down_proj")
+    )
+    assert apart.find("mlp.experts.gate_up_proj") == (0, 1)
+    assert apart.find("mlp.experts.down_proj") == (2,)
+    assert apart.find("mlp.experts.*.sideways_proj.weight") == ()
 
 
 def test_the_total_of_a_quantized_index_is_spread(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from vramlib import architectures
 from vramlib.readers_ignore import attach
-from vramlib.readers_quantization import quantization
+from vramlib.readers_quantization import mixed, quantization
 from vramlib.readers_safetensors import load_json
 from vramlib.specs import ModelSpec
 
@@ -42,6 +42,9 @@ def spec(config: Mapping[str, Any], *, name: str = "", lenient: bool = False) ->
     """
     own = {k: v for k, v in config.items() if not k.startswith("_") or k == "_name_or_path"}
     model = architectures.build(own, name=name)
+    if mixed(own):
+        note = "several formats in one file: from config.json alone all count as the narrowest of them"
+        model = replace(model, warnings=(*model.warnings, note))
     try:
         return attach(model, quantization(own))
     except ValueError as problem:

@@ -72,7 +72,7 @@ def spread(model: ModelSpec, total_size: int, *, clean: bool) -> ModelSpec:
     )
     matrices, rest = sum(numel for t, numel in missing if t.linear), total_size - known - plain
     if not (clean and total_size and matrices and rest > 0):
-        note = "their tensors count as config.json implies"
+        note = "tensors of missing files count as config.json implies"
         return replace(model, warnings=(*model.warnings, note))
     if rest * 8 == matrices * DTYPE_BITS[model.dtype] and model.quantization is None:
         return model

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vramlib.readers_exact import following, spread
-from vramlib.readers_places import Place, place, tower_role
+from vramlib.readers_maker import Group, Maker
+from vramlib.readers_places import place
 from vramlib.readers_safetensors import Headers, Stored
-from vramlib.readers_templates import Templates, of_scale, of_weight
-from vramlib.specs import DTYPE_BITS, Layer, ModelSpec, Tensor
+from vramlib.specs import DTYPE_BITS, ModelSpec
 from vramlib.units import show, show_count
-
-Group = Counter[tuple[Place, Stored]]
-"""Equal tensors of one place (the experts of a layer, the layers of a tower) and how many there are."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,25 +48,24 @@ def merge(model: ModelSpec, headers: Headers) -> ModelSpec:
             f"{model.name}: the files hold no layer of this model; is config.json another model's?"
         )
     model = replace(model, dtype=_dtype(headers, model.dtype))
-    notes, unmatched = _left_out(found), list[str]()
+    maker, notes = Maker(dtype=model.dtype, complete=headers.complete), _left_out(found)
+    copies = _without_copies(model, found.end, notes)
     layers = tuple(
-        _layer(layer, found.layers[i], model.dtype, unmatched) for i, layer in enumerate(model.layers)
+        replace(layer, tensors=maker.tensors(found.layers[i], layer.tensors))
+        for i, layer in enumerate(model.layers)
     )
-    embedding, head, tied = _ends(model, found.end, unmatched, notes)
-    towers = _tensors(found.tower, Templates(model.towers), model.dtype, unmatched)
     merged = replace(
         model,
         layers=layers,
-        embedding=embedding,
-        head=head,
-        towers=towers,
-        tie_word_embeddings=tied,
+        towers=maker.tensors(found.tower, model.towers),
         exact_bytes=headers.complete,
+        **_ends(model, maker, found.end, notes),
     )
-    notes += _differences(model, merged, unmatched) if headers.complete else []
+    notes += _differences(model, merged, maker)
     merged = replace(merged, warnings=(*model.warnings, *headers.warnings, *notes))
     if not headers.complete:
-        return spread(merged, headers.total_size, clean=not (found.next_token or unmatched))
+        clean = not (found.next_token or maker.unmatched or copies)
+        return spread(merged, headers.total_size, clean=clean)
     return merged if merged.quantization or _packed(merged) else following(merged)
 
 
@@ -96,49 +93,30 @@ def _dtype(headers: Headers, declared: str) -> str:
     return sizes.most_common(1)[0][0] if sizes and sizes[declared] < sizes.total() / 10 else declared
 
 
-def _layer(layer: Layer, group: Group, dtype: str, unmatched: list[str]) -> Layer:
-    return replace(layer, tensors=_tensors(group, Templates(layer.tensors), dtype, unmatched))
+def _without_copies(model: ModelSpec, group: Group, notes: list[str]) -> bool:
+    """Drop an output matrix that only repeats the tied embedding; whether there was one."""
+    shapes = {t.shape for t in model.embedding}
+    copies = [
+        (at, stored)
+        for at, stored in group
+        if model.tie_word_embeddings and _is_output(at.name) and (stored.nbytes < 0 or stored.shape in shapes)
+    ]
+    for at, stored in copies:
+        del group[at, stored]
+        notes.append(f"{at.name} repeats the tied embedding in the file; it is counted once")
+    return bool(copies)
 
 
-def _tensors(group: Group, templates: Templates, dtype: str, unmatched: list[str]) -> tuple[Tensor, ...]:
-    """One tensor a kind, in the inventory's order; what the inventory lacks is kept whole on every rank."""
-    made: list[Tensor] = []
-    for (at, stored), count in sorted(group.items(), key=lambda item: item[0][0].name):
-        parts = templates.find(at.module)
-        if not parts:
-            parts = (
-                Tensor(name=at.name, shape=stored.shape, role=tower_role(at.name) or "other", count=count),
-            )
-            if at.part in ("", "codes"):
-                unmatched.append(at.name)
-        make = of_weight if at.part in ("", "codes") else of_scale
-        made += make(at, stored, count, parts, dtype)
-    return tuple(sorted(made, key=lambda t: templates.order(t.name)))
-
-
-def _ends(
-    model: ModelSpec, group: Group, unmatched: list[str], notes: list[str]
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], bool]:
-    """Embedding and head; an output matrix that repeats a tied embedding is dropped, a missing one tied."""
-    templates = Templates((*model.embedding, *model.head))
-    tensors = list(_tensors(group, templates, model.dtype, unmatched))
+def _ends(model: ModelSpec, maker: Maker, group: Group, notes: list[str]) -> dict[str, Any]:
+    """Embedding and head; a model without an output matrix is tied, whatever its config says."""
+    tensors = maker.tensors(group, (*model.embedding, *model.head))
     first = {t.name for t in model.embedding}
-    embedding = tuple(t for t in tensors if t.name in first or _is_embedding(t, templates))
-    head = [t for t in tensors if t not in embedding]
-    twice = [t for t in head if _is_output(t.name) and model.tie_word_embeddings and not t.auxiliary]
-    if twice and any(t.shape == twice[0].shape and t.dtype == twice[0].dtype for t in embedding):
-        notes.append(f"{twice[0].name} repeats the tied embedding in the file; it is counted once")
-        unmatched[:] = [n for n in unmatched if n != twice[0].name]
-        head = [t for t in head if t is not twice[0]]
+    embedding = tuple(t for t in tensors if t.name in first or "embed" in t.name or ".wte" in t.name)
+    head = tuple(t for t in tensors if t not in embedding)
     untied = any(t.role == "head" or _is_output(t.name) for t in head)
     if not untied and not model.tie_word_embeddings:
         notes.append("the files hold no output matrix, so it is taken as tied to the embedding")
-    return embedding, tuple(head), not untied
-
-
-def _is_embedding(tensor: Tensor, templates: Templates) -> bool:
-    known = templates.find(tensor.name)
-    return known[0].role == "embedding" if known else "embed" in tensor.name or ".wte" in tensor.name
+    return {"embedding": embedding, "head": head, "tie_word_embeddings": not untied}
 
 
 def _is_output(name: str) -> bool:
@@ -162,20 +140,22 @@ def _left_out(found: Sorted) -> list[str]:
     return notes
 
 
-def _differences(model: ModelSpec, merged: ModelSpec, unmatched: list[str]) -> list[str]:
-    notes = []
-    if unmatched:
-        kinds = list(dict.fromkeys(unmatched))
-        notes.append(
-            f"{len(unmatched)} kinds of tensors are not among those of a {model.model_type or 'known'} model "
-            f"and count as kept whole on every rank: {_some(kinds)}"
+def _differences(model: ModelSpec, merged: ModelSpec, maker: Maker) -> list[str]:
+    family, kinds = model.model_type or "known", list(dict.fromkeys(maker.unmatched))
+    if kinds:
+        whole = (
+            "count as kept whole on every rank"
+            if maker.complete
+            else "are counted only where their file is here"
         )
-    if not unmatched and merged.params_text != model.params_text:
-        notes.append(
+        found = f"{len(maker.unmatched)} kinds of tensors are not among those of a {family} model and {whole}"
+        return [f"{found}: {_some(kinds)}"]
+    if maker.complete and merged.params_text != model.params_text:
+        return [
             f"the files hold {show_count(merged.params_text)} text parameters ({merged.params_text}); "
             f"config.json implies {model.params_text}; the files are taken"
-        )
-    return notes
+        ]
+    return []
 
 
 def _some(names: Iterable[str]) -> str:

@@ -41,12 +41,44 @@ def quantization(config: Config) -> QuantSpec | None:
         return None
     method = _method(declared)
     if method not in METHODS:
+        said = (
+            f"quantization method {method!r} is not known"
+            if method
+            else "quantization_config names no quant_method"
+        )
         raise ValueError(
-            f"quantization method {method!r} is not known; known: {', '.join(METHODS)}; "
-            "give the file's .safetensors beside its config.json for exact bytes, or choose --quantization"
+            f"{said}; known: {', '.join(METHODS)}; put the .safetensors beside config.json for exact bytes"
         )
     found = METHODS[method](declared)
     return _checked(found, method) if found else None
+
+
+def mixed(config: Config) -> bool:
+    """Whether one file has several formats, of which ``quantization`` gives the narrowest.
+
+    Parameters
+    ----------
+    config : as for ``quantization`` [-]
+
+    Returns
+    -------
+    True when sizes from config.json alone are too small [-]
+
+    Examples
+    --------
+    >>> mixed({"quantization_config": {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}})
+    True
+    """
+    declared = _declared(config)
+    inner = declared.get("quantization")
+    algorithm = (inner if isinstance(inner, Mapping) else declared).get("quant_algo")
+    groups = declared.get("config_groups")
+    kinds = (
+        [str(g.get("weights")) for g in groups.values() if isinstance(g, Mapping)]
+        if isinstance(groups, Mapping)
+        else []
+    )
+    return algorithm == "MIXED_PRECISION" or len(set(kinds)) > 1
 
 
 def _declared(config: Config) -> dict[str, Any]:
@@ -69,7 +101,7 @@ def _method(declared: Config) -> str:
         return "modelopt"
     if not text and "config_groups" in declared:
         return "compressed-tensors"
-    return text or "not named"
+    return text
 
 
 def _checked(spec: QuantSpec, method: str) -> QuantSpec:

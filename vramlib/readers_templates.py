@@ -25,35 +25,57 @@ class Templates:
     """The inventory's tensors of one place, found by name; several of one name are stored as one."""
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self.by_name: dict[str, Parts] = {}
-        for t in tensors:
-            self.by_name[t.name] = (*self.by_name.get(t.name, ()), t)
+        self.tensors = tuple(tensors)
+        self.by_name: dict[str, tuple[int, ...]] = {}
+        for i, t in enumerate(self.tensors):
+            self.by_name[t.name] = (*self.by_name.get(t.name, ()), i)
         ends = Counter(_end(name) for name in self.by_name)
-        self.by_end = {_end(name): parts for name, parts in self.by_name.items() if ends[_end(name)] == 1}
+        self.by_end = {_end(name): at for name, at in self.by_name.items() if ends[_end(name)] == 1}
         self.position = {name: i for i, name in enumerate(self.by_name)}
 
-    def find(self, module: str) -> Parts:
-        """The tensors that a stored one of that name holds, whatever wrapper is before the name; none if unknown."""
-        for name in (module, module.removesuffix(".weight")):
+    def find(self, module: str) -> tuple[int, ...]:
+        """Which tensors a stored one of that name holds, whatever wrapper is before the name; none if unknown."""
+        for name in _spellings(module):
             if known := self.by_name.get(name) or self.by_end.get(_end(name)):
                 return known
-        return next(
-            (found for whole, parts in FUSED.items() if (found := self._parts(module, whole, parts))), ()
-        )
+        fused = ((whole, parts) for whole, parts in FUSED.items() if whole in module)
+        apart = ((whole, parts) for whole, parts in FUSED.items() if _leaf(module) in parts)
+        found = [self._parts_of(module, *pair) for pair in fused] + [
+            self._part_in(module, *pair) for pair in apart
+        ]
+        return next(filter(None, found), ())
 
-    def _parts(self, module: str, whole: str, parts: tuple[str, ...]) -> Parts:
-        if whole not in module:
-            return ()
-        plain = [self.by_name.get(module.replace(whole, p), ()) for p in parts]
-        stacked = [self.by_name.get(module.replace(f"experts.{whole}", f"experts.*.{p}"), ()) for p in parts]
-        for found in (plain, stacked):
-            if all(found):
-                return tuple(t for each in found for t in each)
-        return ()
+    def _parts_of(self, module: str, whole: str, parts: tuple[str, ...]) -> tuple[int, ...]:
+        """The parts that a matrix of the file holds as one."""
+        found = [self._known(module.replace(whole, part)) for part in parts]
+        return tuple(i for each in found for i in each) if all(found) else ()
+
+    def _part_in(self, module: str, whole: str, parts: tuple[str, ...]) -> tuple[int, ...]:
+        """The one part that a matrix of the file is, where the inventory has them under the name of the whole."""
+        known, nth = self._known(module.replace(_leaf(module), whole)), parts.index(_leaf(module))
+        return known[nth : nth + 1] if len(known) == len(parts) else ()
+
+    def _known(self, module: str) -> tuple[int, ...]:
+        return next((self.by_name[name] for name in _spellings(module) if name in self.by_name), ())
 
     def order(self, name: str) -> tuple[int, str]:
         """Place in the inventory, for a stable order."""
         return self.position.get(name, len(self.position)), name
+
+
+def _leaf(module: str) -> str:
+    return module.removesuffix(".weight").rpartition(".")[2]
+
+
+def _spellings(module: str) -> tuple[str, ...]:
+    """The name itself, and as it is written where experts are stacked in one tensor, or are not."""
+    bare = module.removesuffix(".weight")
+    return (
+        module,
+        bare,
+        bare.replace("experts.*.", "experts."),
+        bare.replace("experts.", "experts.*.") + ".weight",
+    )
 
 
 def _end(name: str) -> str:
