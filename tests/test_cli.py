@@ -187,6 +187,11 @@ def test_input_that_cannot_be_used(vram: Vram, words: list[str], said: str) -> N
         (["gpus", "RTX 4900"], "nearest: RTX-4090"),
         (["models", "zzz"], "no model named 'zzz'"),
         (["report", "-p", "model"], "-p"),
+        (["report", "-p", "modle", "x"], "no field named 'modle'; nearest: model"),
+        (
+            ["report", "-p", "model", LLAMA, "-p", "max_model_len", "0"],
+            "max_model_len is '0'; write a whole number",
+        ),
         (["report", "-p", "gpu", "L4", "-p", "gpu", "L4"], "parameter gpu is given twice"),
         (["lab", "--language", "xx"], "'xx' is not one of 'en', 'vi'"),
     ],
