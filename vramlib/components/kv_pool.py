@@ -8,6 +8,7 @@ bytes and lengths.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -134,8 +135,6 @@ def plan(
 
 
 def _as_full(cache: Cache) -> Cache:
-    import dataclasses
-
     return dataclasses.replace(cache, kind="full", window=0)
 
 
@@ -165,7 +164,7 @@ def _grouped(
 
 
 def of(s: Scenario, stage: int = 0) -> Pool | None:
-    """The pool of one pipeline stage of a scenario, as its engine version plans it."""
+    """The pool of one pipeline stage of a scenario; without attention one block is one request of any length."""
     caches = kv_cache.stage_caches(s, stage)
     bits, tp = DTYPE_BITS[s.dtype], s.tensor_parallel_size
     pages = tuple(
@@ -175,7 +174,7 @@ def of(s: Scenario, stage: int = 0) -> Pool | None:
         for c, _ in caches
     )
     known = s.engine_spec.constants
-    return plan(
+    found = plan(
         caches,
         pages,
         block_size=s.block_size,
@@ -183,6 +182,9 @@ def of(s: Scenario, stage: int = 0) -> Pool | None:
         group_padding_ratio=known["group_padding_ratio"]["value"] if "group_padding_ratio" in known else 1.0,
         hybrid=known["hybrid_kv_cache_manager"]["value"] if "hybrid_kv_cache_manager" in known else False,
     )
+    if found and all(g.cache.is_state for g in found.groups):
+        return dataclasses.replace(found, block_size=s.max_model_len)
+    return found
 
 
 def in_flight_tokens(s: Scenario) -> Any:
