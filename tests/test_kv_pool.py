@@ -131,3 +131,12 @@ def test_fp8_halves_and_doubling_the_batch_doubles() -> None:
     )
     assert two == 2 * one
     assert half * 2 == one
+
+
+def test_resolved_block_size_is_the_one_that_is_used() -> None:
+    s = resolve.scenario(model="Qwen/Qwen3-Next-80B-A3B-Instruct", gpu="H200")
+    assert s.block_size == 544
+    assert kv_pool.of(s).block_size == 544
+    asked = resolve.scenario(model="Qwen/Qwen3-Next-80B-A3B-Instruct", gpu="H200", block_size=32)
+    assert asked.block_size == 544
+    assert any("raised to 544" in w for w in asked.warnings)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vramlib import catalog, engines, fields, readers
+from vramlib.components import kv_pool
 from vramlib.quantization_names import quantization_named
 from vramlib.specs import EngineSpec, GpuSpec, ModelSpec, Scenario
 from vramlib.units import GiB, maximum, minimum, show
@@ -62,7 +63,7 @@ def scenario(**given: Any) -> Scenario:
     own["max_model_len"] = _max_model_len(model, typed, notes)
     own |= _batching(own, gpu, engine, model)
     _check_parallel(model, engine, own)
-    return Scenario(
+    found = Scenario(
         model=model,
         gpu=gpu,
         engine=engine.name,
@@ -70,6 +71,20 @@ def scenario(**given: Any) -> Scenario:
         engine_spec=engine,
         warnings=tuple(dict.fromkeys(notes)),
         **own,
+    )
+    return _block_raised(found, "block_size" in typed)
+
+
+def _block_raised(s: Scenario, asked: bool) -> Scenario:
+    """With the block size that vLLM really uses: in hybrid models one block must hold a recurrent state."""
+    plan = kv_pool.of(s) if s.engine == "vllm" else None
+    if plan is None or hasattr(s.block_size, "shape") or plan.block_size in (s.block_size, s.max_model_len):
+        return s
+    note = (
+        f"block_size {s.block_size} is raised to {plan.block_size}, so that a block holds a recurrent state"
+    )
+    return dataclasses.replace(
+        s, block_size=plan.block_size, warnings=(*s.warnings, *((note,) if asked else ()))
     )
 
 
