@@ -18,6 +18,7 @@ from vramlib.components import (
     multi_process,
     prefill_padding,
 )
+from vramlib.fields import plain_name
 from vramlib.specs import Budget, Estimate, Part, Scenario
 from vramlib.units import maximum, show
 
@@ -58,7 +59,8 @@ def estimate(**given: Any) -> Estimate:
     (True, ['model_weights', 'kv_cache'])
     """
     s = resolve.scenario(**given)
-    if isinstance(given.get("max_model_len"), str) and given["max_model_len"].strip().lower() == "auto":
+    length = next((v for k, v in given.items() if plain_name(k) == "max_model_len"), None)
+    if isinstance(length, str) and length.strip().lower() == "auto":
         s = largest_that_starts(s)
     return of(s)
 
