@@ -15,7 +15,8 @@ ALLOCATED, AWAITING_FREE, INACTIVE = "active_allocated", "active_awaiting_free",
 class Block:
     """A piece of a segment: handed out, waiting for another stream, or free.
 
-    The words of ``state`` are those of ``torch.cuda.memory_snapshot``.
+    The words of ``state`` are those of ``torch.cuda.memory_snapshot``. Once freed, a block may grow, shrink or vanish:
+    keep its ``address``, not the block.
     """
 
     __slots__ = (

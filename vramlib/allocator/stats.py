@@ -61,8 +61,8 @@ class BlockView(NamedTuple):
     @classmethod
     def of(cls, block: Block) -> BlockView:
         """A block as it is now."""
-        asked = 0 if block.state == INACTIVE else block.requested_bytes
-        return cls(block.address, block.size, asked, block.state)
+        state = block.state
+        return cls(block.address, block.size, 0 if state == INACTIVE else block.requested_bytes, state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

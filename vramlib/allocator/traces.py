@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vramlib.allocator.blocks import Block
 from vramlib.allocator.caching import CachingAllocator
-from vramlib.allocator.stats import OutOfMemoryError, Stats
+from vramlib.allocator.stats import BlockView, OutOfMemoryError, Stats
 from vramlib.units import MiB
 
 ACTIONS = ("malloc", "free", "record_stream", "synchronize", "empty_cache", "release_pool")
@@ -34,11 +34,11 @@ class Event(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What an event did: the counters after it, the block it gave, the error it ran into."""
+    """What an event did: the counters after it, the block it gave or took back, the error it ran into."""
 
     event: Event
     stats: Stats
-    block: Block | None = None
+    block: BlockView | None = None
     error: OutOfMemoryError | None = None
 
 
@@ -85,29 +85,30 @@ def replay(trace: Iterable[Event], allocator: CachingAllocator) -> Iterator[Step
 
 def _malloc(
     event: Event, allocator: CachingAllocator, live: dict[str, Block | None]
-) -> tuple[Block | None, OutOfMemoryError | None]:
+) -> tuple[BlockView | None, OutOfMemoryError | None]:
     if event.name in live:
         raise ValueError(f"{event.name!r} is asked for twice; free it first, or give the second another name")
     live[event.name] = None
     try:
-        live[event.name] = allocator.malloc(event.nbytes, stream=event.stream, pool=event.pool)
+        block = allocator.malloc(event.nbytes, stream=event.stream, pool=event.pool)
     except OutOfMemoryError as error:
         return None, error
-    return live[event.name], None
+    live[event.name] = block
+    return BlockView.of(block), None
 
 
-def _touch(event: Event, allocator: CachingAllocator, live: dict[str, Block | None]) -> Block | None:
+def _touch(event: Event, allocator: CachingAllocator, live: dict[str, Block | None]) -> BlockView | None:
     if event.name not in live:
         raise KeyError(f"the trace frees or uses {event.name!r} before it asks for it")
-    block = live[event.name]
+    block = live[event.name] if event.action == "record_stream" else live.pop(event.name)
+    if block is None:
+        return None
+    view = BlockView.of(block)
     if event.action == "record_stream":
-        if block is not None:
-            allocator.record_stream(block, event.stream)
-        return block
-    del live[event.name]
-    if block is not None:
+        allocator.record_stream(block, event.stream)
+    else:
         allocator.free(block)
-    return block
+    return view
 
 
 def _manage(event: Event, allocator: CachingAllocator) -> None:
