@@ -1,0 +1,512 @@
+"""SGLang's static memory: a fraction of what was free before loading, minus weights, is the KV pool.
+
+Read in SGLang 0.5.23. Tokens of the pool are its bytes over the bytes of one token in all layers; models with sliding
+layers get two pools, models with recurrent layers a pool of states beside it. What is *not* here: the rows of one
+token (``kv_cache.row_bytes``), CUDA graphs (``framework_buffers``).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from vramlib.components import kv_cache
+from vramlib.components.state import state_bytes
+from vramlib.specs import DTYPE_BITS, Budget, Cache, Scenario
+from vramlib.units import MiB, maximum, minimum, round_up, scale
+
+DEFAULT_MAX_RUNNING_REQUESTS = 2048  # least that the engine plans for when the flag is not given
+SWA_FULL_TOKENS_RATIO = 0.8  # --swa-full-tokens-ratio
+MAMBA_FULL_MEMORY_RATIO = 0.9  # --mamba-full-memory-ratio
+LARGE_GPU_MIB, LARGE_GPU_RESERVE_MIB = 60 * 1024, 10 * 1024
+MLA_GRAPH_MIB = 1536  # what prefill graphs cost with the MLA kernels
+SOURCE = (
+    "SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py and sglang/srt/mem_cache/kv_cache_configurator.py"
+)
+
+# up to this many MiB: (prefill chunk, largest decode graph with tp < 4, with tp ≥ 4)
+TIERS: tuple[tuple[int, tuple[int, int, int]], ...] = (
+    (20 * 1024, (2048, 8, 8)),
+    (35 * 1024, (4096, 48, 160)),
+    (60 * 1024, (4096, 32, 160)),
+    (160 * 1024, (8192, 256, 512)),
+)
+LARGEST_TIER = (16_384, 512, 512)
+
+
+def _tier(memory_bytes: int) -> tuple[int, int, int]:
+    """Prefill chunk and largest decode graphs for a card of this size."""
+    return next((tier for limit, tier in TIERS if memory_bytes < limit * MiB), LARGEST_TIER)
+
+
+def chunked_prefill_size(memory_bytes: int, tp: int = 1) -> int:
+    """Tokens of one prefill step that SGLang picks by the card's memory.
+
+    Formula: 2k below 20 GiB, 4k below 60, 8k below 160, else 16k
+
+    Parameters
+    ----------
+    memory_bytes : memory of one card [byte]
+    tp : tensor-parallel ranks; does not matter in this version [-]
+
+    Returns
+    -------
+    Chunk [token]
+
+    Examples
+    --------
+    >>> chunked_prefill_size(80 * 2**30)
+    8192
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py, handle_gpu_memory_settings.
+    """
+    return _tier(memory_bytes)[0]
+
+
+def cuda_graph_max_bs(memory_bytes: int, tp: int = 1) -> int:
+    """Largest decode batch that gets a CUDA graph.
+
+    Formula: 8 below 20 GiB, 48 below 35, 32 below 60, 256 below 160, else 512; with tp ≥ 4: 160 or 512
+
+    Parameters
+    ----------
+    memory_bytes : memory of one card [byte]
+    tp : tensor-parallel ranks [-]
+
+    Returns
+    -------
+    Sequences [-]
+
+    Examples
+    --------
+    >>> cuda_graph_max_bs(80 * 2**30), cuda_graph_max_bs(80 * 2**30, tp=4)
+    (256, 512)
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py, handle_gpu_memory_settings.
+    """
+    return _tier(memory_bytes)[1 if tp < 4 else 2]
+
+
+def cuda_graph_sizes(memory_bytes: int, tp: int = 1, max_bs: int | None = None) -> tuple[int, ...]:
+    """Decode batch sizes that SGLang captures as CUDA graphs.
+
+    Formula: {1, 2, 4, 8, 12} ∪ 16..256 step 8 ∪ 272..496 step 16 ∪ 512.. step 32, up to max_bs
+
+    Parameters
+    ----------
+    memory_bytes : memory of one card [byte]
+    tp : tensor-parallel ranks [-]
+    max_bs : ``--cuda-graph-max-bs``; ``None`` is the default for this card [-]
+
+    Returns
+    -------
+    Batch sizes [-]
+
+    Examples
+    --------
+    >>> len(cuda_graph_sizes(80 * 2**30)), cuda_graph_sizes(16 * 2**30)
+    (36, (1, 2, 4, 8))
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/cuda_graph_hook.py, generate_decode_cuda_graph_batch_sizes.
+    """
+    top = cuda_graph_max_bs(memory_bytes, tp) if max_bs is None else max_bs
+    steps = (1, 2, 4, 8, 12, *range(16, 257, 8), *range(272, 512, 16), *range(512, top + 1, 32))
+    return tuple(sorted({n for n in steps if n <= top} | {top}))
+
+
+def prefill_graph_sizes(max_tokens: int) -> tuple[int, ...]:
+    """Prefill lengths that SGLang captures as CUDA graphs.
+
+    Formula: steps of 4, 16, 32, 64, 256 and 512 that widen with the length, up to max_tokens
+
+    Parameters
+    ----------
+    max_tokens : the prefill chunk; 2048 with MLA [token]
+
+    Returns
+    -------
+    Lengths [token]
+
+    Examples
+    --------
+    >>> len(prefill_graph_sizes(8192))
+    58
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/cuda_graph_hook.py, generate_prefill_cuda_graph_batch_sizes.
+    """
+    ranges = ((4, 33, 4), (48, 257, 16), (288, 513, 32), (576, 1025, 64), (1280, 4097, 256))
+    steps = [n for r in ranges for n in range(*r)] + list(range(4608, max_tokens + 1, 512))
+    return tuple(n for n in steps if n <= max_tokens)
+
+
+def reserved_mib(
+    memory_bytes: int,
+    chunk: int,
+    *,
+    tp: int = 1,
+    pp: int = 1,
+    mla: bool = False,
+    post_capture: bool | None = None,
+) -> float:
+    """Memory that the default fraction leaves for activations, graphs and communication.
+
+    Formula: 1536 + 128·tp·pp when the pool is sized after graph capture; else 512 + 1.5·max(chunk, 2048) + 128·tp·pp +
+    2·max_bs + 8·prefill graphs (1536 with MLA), at least 10 GiB on cards over 60 GiB
+
+    Parameters
+    ----------
+    memory_bytes : memory of one card [byte]
+    chunk : ``--chunked-prefill-size`` [token]
+    tp : tensor-parallel ranks [-]
+    pp : pipeline-parallel ranks [-]
+    mla : multi-head latent attention [-]
+    post_capture : the pool is sized after capture; ``None`` is the default: wherever MLA is not used [-]
+
+    Returns
+    -------
+    Reserve [MiB]
+
+    Examples
+    --------
+    >>> reserved_mib(80 * 2**30, 8192)
+    1664.0
+    >>> reserved_mib(80 * 2**30, 8192, post_capture=False)
+    13904.0
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py, handle_gpu_memory_settings and reserve_for_graph_mb.
+    """
+    parallel = tp * pp / 8 * 1024
+    if post_capture if post_capture is not None else not mla:
+        return 1536 + parallel
+    graphs = 2 * cuda_graph_max_bs(memory_bytes, tp)
+    graphs += MLA_GRAPH_MIB if mla else 8 * len(prefill_graph_sizes(chunk))
+    reserve = 512 + 1.5 * max(chunk, 2048) + parallel + graphs
+    return max(reserve, LARGE_GPU_RESERVE_MIB) if memory_bytes > LARGE_GPU_MIB * MiB else reserve
+
+
+def mem_fraction_static(
+    memory_bytes: int,
+    chunk: int,
+    *,
+    tp: int = 1,
+    pp: int = 1,
+    mla: bool = False,
+    post_capture: bool | None = None,
+) -> float:
+    """Default of ``--mem-fraction-static``: the share of free memory for weights and KV pool.
+
+    Formula: round((memory − reserve) / memory, 3)
+
+    Parameters
+    ----------
+    memory_bytes : memory of one card; the engine asks nvidia-smi [byte]
+    chunk : ``--chunked-prefill-size`` [token]
+    tp : tensor-parallel ranks [-]
+    pp : pipeline-parallel ranks [-]
+    mla : multi-head latent attention [-]
+    post_capture : as in ``reserved_mib`` [-]
+
+    Returns
+    -------
+    Fraction [-]
+
+    Examples
+    --------
+    >>> mem_fraction_static(81559 * 2**20, 8192), mem_fraction_static(81559 * 2**20, 8192, mla=True)
+    (0.98, 0.816)
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py, handle_gpu_memory_settings.
+    """
+    total = memory_bytes / MiB
+    return round(
+        (total - reserved_mib(memory_bytes, chunk, tp=tp, pp=pp, mla=mla, post_capture=post_capture)) / total,
+        3,
+    )
+
+
+def pool_bytes(free_before_load: Any, free_after_load: Any, fraction: Any) -> Any:
+    """KV pool: what is free after loading, minus the share kept back.
+
+    Formula: free_after − free_before · (1 − fraction)
+
+    Parameters
+    ----------
+    free_before_load : free memory before the weights [byte]
+    free_after_load : free memory after them [byte]
+    fraction : ``--mem-fraction-static`` [-]
+
+    Returns
+    -------
+    Pool; negative when the weights alone are over the fraction [byte]
+
+    Examples
+    --------
+    >>> round(pool_bytes(28_718, 28_718 - 5_698, 0.911) / 100, 2)
+    204.64
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/mem_cache/kv_cache_configurator.py, _profile_available_bytes.
+    """
+    return scale(free_before_load, fraction) + free_after_load - free_before_load
+
+
+def pool_tokens(
+    pool: Any,
+    full_bytes: int,
+    *,
+    swa_bytes: int = 0,
+    page_size: Any = 1,
+    ratio: float = SWA_FULL_TOKENS_RATIO,
+) -> Any:
+    """Tokens that a pool holds in its full-attention layers (in all layers when none is sliding).
+
+    Formula: ⌊pool / (full + ratio · swa)⌋ rounded down to pages; all layers sliding: ⌊pool / swa⌋
+
+    Parameters
+    ----------
+    pool : KV pool [byte]
+    full_bytes : one token in all full layers of a rank [byte]
+    swa_bytes : one token in all sliding layers of a rank [byte]
+    page_size : ``--page-size`` [token]
+    ratio : ``--swa-full-tokens-ratio`` [-]
+
+    Returns
+    -------
+    Tokens [token]
+
+    Examples
+    --------
+    >>> pool_tokens(10 * 2**30, 2 * 32 * 32 * 128 * 2)
+    20480
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py.
+    """
+    share = Fraction(ratio).limit_denominator(1000) if full_bytes else Fraction(1)
+    cell = share.denominator * full_bytes + share.numerator * swa_bytes
+    tokens = maximum(pool, 0) * share.denominator // maximum(cell, 1)
+    return tokens // page_size * page_size
+
+
+def swa_tokens(tokens: Any, *, page_size: Any = 1, ratio: float = SWA_FULL_TOKENS_RATIO) -> Any:
+    """Tokens of the second pool, for sliding layers.
+
+    Formula: ⌊tokens · ratio⌋ rounded down to pages
+
+    Parameters
+    ----------
+    tokens : tokens of the full pool [token]
+    page_size : ``--page-size`` [token]
+    ratio : ``--swa-full-tokens-ratio`` [-]
+
+    Returns
+    -------
+    Tokens [token]
+
+    Examples
+    --------
+    >>> swa_tokens(375_360, page_size=64)
+    300288
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py, HybridSWAPoolConfigurator.
+    """
+    share = Fraction(ratio).limit_denominator(1000)
+    return tokens * share.numerator // share.denominator // page_size * page_size
+
+
+def mamba_slots(rest: Any, bytes_per_request: int, *, ratio: float = MAMBA_FULL_MEMORY_RATIO) -> Any:
+    """States that fit when recurrent layers share the memory with the KV pool.
+
+    Formula: ⌊rest · ratio / (1 + ratio) / bytes_per_request⌋
+
+    Parameters
+    ----------
+    rest : memory for states and KV pool [byte]
+    bytes_per_request : states of one sequence in all recurrent layers of a rank [byte]
+    ratio : ``--mamba-full-memory-ratio``, states over KV pool [-]
+
+    Returns
+    -------
+    Slots; the pool allocates one more [-]
+
+    Examples
+    --------
+    >>> mamba_slots(19 * 2**30, 2**28)
+    36
+
+    Source
+    ------
+    SGLang 0.5.9 and later, handle_max_mamba_cache (sglang/srt/mem_cache/kv_cache_configurator.py).
+    """
+    return scale(maximum(rest, 0), ratio / (1 + ratio)) // bytes_per_request
+
+
+def max_running_requests(tokens: Any, context_len: Any, asked: Any = None) -> Any:
+    """Requests at once.
+
+    Formula: min(clamp(tokens / context · 512, 2048, 4096), tokens / 2), or min(asked, tokens / 2)
+
+    Parameters
+    ----------
+    tokens : tokens of the pool [token]
+    context_len : ``--context-length`` [token]
+    asked : ``--max-running-requests``; ``None`` when not given [-]
+
+    Returns
+    -------
+    Requests [-]
+
+    Examples
+    --------
+    >>> max_running_requests(445_000, 131_072), max_running_requests(1_339_395, 131_072)
+    (2048, 4096)
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/mem_cache/kv_cache_configurator.py, resolve_max_num_reqs.
+    """
+    estimated = maximum(minimum(tokens * 512 // context_len, 4096), 2048)
+    return minimum(estimated if asked is None else asked, tokens // 2)
+
+
+def req_to_token_bytes(max_requests: Any, context_len: Any) -> Any:
+    """Table that maps each request's positions to rows of the pool.
+
+    Formula: 4 · (max_requests + 1) · context
+
+    Parameters
+    ----------
+    max_requests : requests at once [-]
+    context_len : ``--context-length`` [token]
+
+    Returns
+    -------
+    Size of the table [byte]
+
+    Examples
+    --------
+    >>> req_to_token_bytes(2047, 131_072)
+    1073741824
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/mem_cache/memory_pool.py, ReqToTokenPool (int32).
+    """
+    return 4 * (max_requests + 1) * context_len
+
+
+def cell_bytes(s: Scenario, stage: int = 0) -> tuple[int, int, int]:
+    """One token in all full layers, one in all sliding layers, and the states of one request, on one rank.
+
+    Formula: Σ L · n_kv/tp · (d_head + d_v) · b_kv; MLA Σ L · (r_kv + d_rope) · b_kv
+
+    Parameters
+    ----------
+    s : a scenario of engine sglang [-]
+    stage : pipeline stage [-]
+
+    Returns
+    -------
+    Full [byte], sliding [byte], states [byte]
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py, _compute_cell_size.
+    """
+    full = swa = states = 0
+    for cache, layers in kv_cache.stage_caches(s, stage):
+        if cache.is_state:
+            states += layers * _request_state(s, cache)
+        elif cache.kind in ("sliding", "chunked"):
+            swa += layers * _row(s, cache)
+        else:
+            full += layers * _row(s, cache)
+    return full, swa, states
+
+
+def _row(s: Scenario, cache: Cache) -> int:
+    bits = DTYPE_BITS[s.dtype]
+    return kv_cache.row_bytes(
+        cache, tp=s.tensor_parallel_size, kv_cache_dtype=s.kv_cache_dtype, dtype_bits=bits
+    )
+
+
+def _request_state(s: Scenario, cache: Cache) -> int:
+    """State of one request in one layer; the recurrent part is 32-bit by default."""
+    return state_bytes(cache, tp=s.tensor_parallel_size, conv_bits=DTYPE_BITS[s.dtype], state_bits=32)
+
+
+def scenario_budget(s: Scenario, weights_bytes: Any, free_at_start: Any, stage: int = 0) -> Budget:
+    """What SGLang reserves at start, and the pool that is left.
+
+    Formula: requested = free · fraction; pool = requested − weights (− graphs when sized after capture, − states)
+
+    Parameters
+    ----------
+    s : a scenario of engine sglang [-]
+    weights_bytes : weights as loaded on this rank [byte]
+    free_at_start : free memory before loading [byte]
+    stage : pipeline stage [-]
+
+    Returns
+    -------
+    The budget [-]
+
+    Source
+    ------
+    SGLang 0.5.23, sglang/srt/mem_cache/kv_cache_configurator.py, _profile_available_bytes.
+    """
+    from vramlib.components import framework_buffers
+
+    mla = bool(s.model.kv_lora_rank)
+    graphs = framework_buffers.cuda_graph_bytes(s, stage)
+    charged = 0 if mla or s.enforce_eager else graphs
+    requested = scale(free_at_start, s.gpu_memory_utilization)
+    full, swa, states = cell_bytes(s, stage)
+    rest = requested - weights_bytes - charged
+    slots = mamba_slots(rest, states) if states else 0
+    persistent = (slots + 1) * states if states else 0
+    pool = rest - persistent
+    page = s.block_size
+    if not full + swa:
+        return Budget(
+            requested_bytes=requested,
+            weights_bytes=weights_bytes,
+            persistent_bytes=persistent,
+            cuda_graph_bytes=graphs,
+            kv_pool_bytes=pool,
+            max_concurrency=slots,
+            max_model_len_that_fits=s.max_model_len,
+        )
+    tokens = pool_tokens(pool, full, swa_bytes=swa, page_size=page)
+    limit = s.model.max_position_embeddings or s.max_model_len
+    return Budget(
+        requested_bytes=requested,
+        weights_bytes=weights_bytes,
+        persistent_bytes=persistent,
+        cuda_graph_bytes=graphs,
+        kv_pool_bytes=pool,
+        bytes_per_block=page * (full + swa),
+        num_blocks=tokens // page,
+        kv_pool_tokens=tokens,
+        kv_bytes_per_token=full + swa,
+        kv_bytes_at_max_model_len=round_up(s.max_model_len, page) * (full + swa),
+        max_concurrency=tokens / s.max_model_len,
+        max_model_len_that_fits=minimum(tokens, limit),
+    )
