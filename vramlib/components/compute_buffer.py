@@ -2,8 +2,8 @@
 
 ggml plans the whole graph ahead and lets tensors share memory as soon as nobody reads them, so the buffer is the
 largest live set of one *phase*: logits, MLP, or attention. All its numbers are 32-bit; only masks are 16-bit. Depth
-does not matter. The phases below were read off llama.cpp's own planner, run with devices that only count
-(builds b6100, b7000, b9538, b11063 and b11549), and agree with public logs.
+does not matter. The phases were read off llama.cpp's own planner, run on devices that only count: on one GPU with
+flash attention they agree exactly with b9538, b11063 and b11549 for 18 models, and with public logs of 2025.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vramlib.components.kv_cells import build_number, context_cells, mask_cells
+from vramlib.components.kv_cells import block, build_number, context_cells, mask_cells
 from vramlib.specs import ModelSpec, Scenario, Term
 from vramlib.units import MiB, maximum, minimum, scale
 
@@ -22,7 +22,7 @@ PIPELINE_COPIES = (
 FEW_OUTPUTS_BUILD = 9450  # about: pull request 23861, June 2026 (not in b9294, in b9538)
 HALF_MASK_BUILD = 9400  # about: pull request 23764, end of May 2026
 MIXED_INPUT_BUILD = 11_549  # first build seen (not in b11063) where inputs stay allocated to the end
-V_INDEX_BUILD = 6_150  # about (not in b6100, in b7000): a row number for each value of a transposed V
+V_INDEX_BUILD = 6_070  # about: pull request 14959, August 2025: a row number for each value of a transposed V
 SOURCE = "llama.cpp, src/llama-context.cpp (graph_reserve), src/llama-graph.cpp, ggml/src/ggml-alloc.c"
 
 
@@ -282,7 +282,7 @@ def device_bytes(
 def bounds(size: Any) -> tuple[Any, Any]:
     """Interval of a computed buffer: what the planner's gaps add, and what a fork or another build leaves out.
 
-    Formula: −5 %, +15 %
+    Formula: −5 %, +10 %
 
     Parameters
     ----------
@@ -295,13 +295,13 @@ def bounds(size: Any) -> tuple[Any, Any]:
     Examples
     --------
     >>> bounds(1000)
-    (950, 1150)
+    (950, 1100)
 
     Source
     ------
-    Spread of 18 models × 4 settings on the planner of b11063 and b11549 around ``device_bytes``.
+    Spread around ``device_bytes`` of 18 models × 7 settings on the planners of b9538, b11063 and b11549.
     """
-    return scale(size, 0.95), scale(size, 1.15)
+    return scale(size, 0.95), scale(size, 1.10)
 
 
 def scenario_bytes(s: Scenario) -> Any:
@@ -363,7 +363,8 @@ def scenario_terms(s: Scenario) -> tuple[Term, ...]:
         Term(
             name="compute buffer",
             bytes=size,
-            formula="4 · max(rows · (V + H), n_ubatch · (3·I + 2·H + q + inputs), n_ubatch · (2·q + 2·H + scores + inputs))",
+            formula="4 · max(rows · (V + H), n_ubatch · (3·I + 2·H + q + inputs), "
+            "n_ubatch · (2·q + 2·H + scores + inputs))",
             worked=worked,
             source=SOURCE,
             basis="modelled",
@@ -389,3 +390,42 @@ def _worked(s: Scenario, size: int) -> str:
     streamed = size - NUMBER_BYTES * (tokens * top.per_token + rows * top.per_output)
     tail = f" + {streamed / MiB:.0f} MiB of weights streamed from the CPU" if streamed else ""
     return f"{top.name}: 4 · ({' + '.join(parts)}){tail}"
+
+
+def dequantized_kv_bytes(
+    model: ModelSpec, *, n_ctx: Any, n_seq_max: Any = 1, cache_type_k: str = "f16", cache_type_v: str = "f16"
+) -> Any:
+    """16-bit copy of one layer's quantized keys and values that CUDA's prefill kernels make, outside the buffer.
+
+    Formula: 2 · cells · (n_kv · d_k if K is quantized + n_kv · d_v if V is), of the widest layer
+
+    Parameters
+    ----------
+    model : the model's caches [-]
+    n_ctx : context, all sequences together [token]
+    n_seq_max : sequences at once [-]
+    cache_type_k : type of the keys [-]
+    cache_type_v : type of the values [-]
+
+    Returns
+    -------
+    Size of the copy, at full context [byte]
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> dequantized_kv_bytes(catalog.model("Llama-3.1-8B"), n_ctx=32768, cache_type_k="q8_0", cache_type_v="q8_0") / 2**20
+    128.0
+
+    Source
+    ------
+    ``launch_fattn`` in llama.cpp, ggml/src/ggml-cuda/fattn-common.cuh (need_f16_K, need_f16_V).
+    """
+    k, v = block(cache_type_k)[0] > 1, block(cache_type_v)[0] > 1
+    widths = [
+        (c.latent_dim * k) if c.latent_dim else c.num_key_value_heads * (c.head_dim * k + c.v_head_dim * v)
+        for layer, _ in model.layer_counts
+        for c in layer.caches
+        if c.kind == "full"
+    ]
+    return 2 * n_seq_max * context_cells(n_ctx, n_seq_max=n_seq_max) * max(widths, default=0)

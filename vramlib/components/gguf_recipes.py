@@ -113,7 +113,7 @@ def file_type(name: str) -> str:
 
 
 def more_bits(layer: int, layers: int) -> bool:
-    """Whether a layer is one of those a ``_M`` recipe stores with more bits: the first and last eighth, and every third.
+    """Whether a ``_M`` recipe stores a layer with more bits: the first and last eighth, and every third between.
 
     Formula: i < L/8 or i ≥ 7L/8 or (i − L/8) mod 3 = 2
 
