@@ -145,16 +145,16 @@ WORDS = [
 WORDS += ["num_local_experts", "vision_config", "kv_lora_rank", "head_dim", "dtype", "multi_query", "n_layer"]
 
 
-@settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(WORDS), JSON, min_size=1, max_size=3))
 def test_no_config_raises_anything_but_a_value_error(tmp_path, changes):
     start = time.perf_counter()
     with contextlib.suppress(ValueError):
         readers.model(write(tmp_path, LLAMA | changes))
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 5
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60) | st.text("abcdeqwnlmi0123456789.-_/ ", max_size=40))
 def test_no_text_raises_anything_but_a_value_or_key_error(text):
     with contextlib.suppress(ValueError, KeyError):

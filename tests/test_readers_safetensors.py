@@ -324,7 +324,7 @@ def test_a_large_file_is_read_by_its_header_alone(tmp_path):
     assert readers_safetensors.read(path).tensors["x"].nbytes == size
 
 
-@settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.integers(0, 300), st.binary(max_size=4))
 def test_no_bytes_raise_anything_but_a_value_error(tmp_path, noise, at, patch):
     folder(tmp_path, tensors(skip=["layers.1", "layers.2"]), name="b.safetensors")

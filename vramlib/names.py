@@ -137,8 +137,10 @@ def find(name: str) -> Match:
 
 def _note(name: str, model_id: str, quantization: str, said: str) -> str:
     if quantization:
-        plain_words = "plain weights" if quantization == "none" else f"quantization {quantization}"
-        return f"{name!r} is read as {model_id} with {plain_words}"
+        if quantization == "none":
+            return f"{name!r} is read as {model_id} with plain weights"
+        doubt = "which modules its publisher left plain is not known from the name"
+        return f"{name!r} is read as {model_id} with quantization {quantization}; {doubt}"
     if said == "gguf":
         hint = "no file type in the name, so weights count as plain; give the .gguf or quantization=Q4_K_M"
         return f"{name!r} is read as {model_id}; {hint}"
