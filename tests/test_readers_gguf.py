@@ -147,7 +147,10 @@ def test_experts_count_one_by_one(tmp_path):
         ("llama", [("add_sliding_window", 4096)], ["full"] * 7),
         (
             "gemma4",
-            [("add_sliding_window", 512), ("add_sliding_window_pattern", [True, False] * 3 + [True])],
+            [
+                ("add_sliding_window", 512),
+                ("add_array", "gemma4.attention.sliding_window_pattern", [True, False] * 3 + [True]),
+            ],
             ["sliding", "full"] * 3 + ["sliding"],
         ),
     ],
@@ -184,7 +187,7 @@ def mamba(i):
 def test_recurrent_states_follow_from_the_keys(tmp_path):
     keys = [
         ("add_ssm_conv_kernel", 4), ("add_ssm_inner_size", 512), ("add_ssm_state_size", 16),
-        ("add_ssm_time_step_rank", 8), ("add_ssm_group_count", 1),
+        ("add_ssm_time_step_rank", 8), ("add_uint32", "mamba2.ssm.group_count", 1),
     ]  # fmt: skip
     model = readers.model(llama(tmp_path / "a.gguf", arch="mamba2", keys=keys, blocks=mamba)[0])
     (cache,) = model.layers[0].caches
@@ -216,7 +219,7 @@ def test_a_latent_cache_is_one_row(tmp_path):
 
 
 def test_layers_for_speculation_are_left_out(tmp_path):
-    keys = [("add_nextn_predict_layers", 1)]
+    keys = [("add_uint32", "glm4moe.nextn_predict_layers", 1)]
     path, total = llama(tmp_path / "a.gguf", arch="glm4moe", keys=keys)
     model = readers.model(path)
     last = sum(tensor_bytes(shape, kind) for _, shape, kind in dense(LAYERS - 1))
