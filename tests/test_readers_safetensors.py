@@ -381,7 +381,7 @@ def checkpoint(tmp_path, name, stored, **changes):
 
 
 def test_gpt_oss_in_its_own_file(tmp_path):
-    """Names and shapes of openai/gpt-oss-20b; its file holds 13,761,264,768 B (memory-model's printed size)."""
+    """Names and shapes of openai/gpt-oss-20b; its index prints total_size 13,761,264,768."""
     stored = {
         "model.embed_tokens.weight": ("BF16", (201088, 2880)),
         "lm_head.weight": ("BF16", (201088, 2880)),
