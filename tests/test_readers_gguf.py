@@ -143,6 +143,11 @@ def test_experts_count_one_by_one(tmp_path):
     [
         ("gemma3", [("add_sliding_window", 1024)], ["sliding"] * 5 + ["full", "sliding"]),
         ("gpt-oss", [("add_sliding_window", 128)], ["sliding", "full"] * 3 + ["sliding"]),
+        (
+            "smallthinker",
+            [("add_sliding_window", 4096)],
+            ["full", *["sliding"] * 3, "full", *["sliding"] * 2],
+        ),
         ("llama4", [], ["chunked"] * 3 + ["full"] + ["chunked"] * 3),
         ("llama", [("add_sliding_window", 4096)], ["full"] * 7),
         (
@@ -159,6 +164,14 @@ def test_windows_follow_the_architecture(tmp_path, arch, keys, kinds):
     """llama.cpp, src/llama-model.cpp: set_swa_pattern of each architecture."""
     model = readers.model(llama(tmp_path / "a.gguf", arch=arch, layers=7, keys=keys)[0])
     assert [layer.caches[0].kind for layer in model.layers] == kinds
+
+
+def test_a_window_of_an_unknown_pattern_is_said(tmp_path):
+    model = readers.model(
+        llama(tmp_path / "a.gguf", arch="starcoder2", keys=[("add_sliding_window", 4096)])[0]
+    )
+    assert "which layers slide is not known" in model.warnings[0]
+    assert {layer.caches[0].kind for layer in model.layers} == {"full"}
 
 
 def test_heads_may_differ_by_layer(tmp_path):

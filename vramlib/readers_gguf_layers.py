@@ -11,17 +11,15 @@ from vramlib.specs import Cache
 if TYPE_CHECKING:
     from vramlib.readers_gguf_model import Keys
 
-PATTERN = {
-    "gemma2": 2,
-    "gemma3": 6,
-    "gemma3n": 5,
-    "gpt-oss": 2,
-    "cohere2": 4,
-    "llama4": 4,
-    "olmo2": 4,
-    "exaone4": 4,
-}
-"""Every n-th block sees all tokens, where the file has no pattern. Source: llama.cpp, src/llama-model.cpp."""
+PATTERN = {"gemma2": 2, "gpt-oss": 2, "cohere2": 4, "olmo2": 4, "exaone4": 4, "exaone-moe": 4, "llama4": 4}
+PATTERN |= {"afmoe": 4, "smallthinker": 4, "gemma3n": 5, "gemma3": 6}
+"""One block of every n sees all tokens, where the file has no pattern. Source: llama.cpp, ``set_swa_pattern``."""
+DENSE_FIRST = ("smallthinker",)
+"""The first block of every n sees all tokens, not the last. Source: llama.cpp, src/llama-model.cpp."""
+UNUSED_WINDOW = ("llama", "phi3")
+"""llama.cpp reads no window for these. Source: llama.cpp, src/llama-model.cpp."""
+OWN_KEYS = {"gemma3n": 20}
+"""Blocks with keys and values of their own, where the file does not say. Source: llama.cpp, n_layer_kv_from_start."""
 CHUNKED = {"llama4": 8192}
 """Tokens of a chunk, where blocks see chunks and no window. Source: llama.cpp, src/llama-model.cpp."""
 LINEAR = ("qwen3next", "qwen35", "qwen35moe")
@@ -55,8 +53,9 @@ def caches(keys: Keys, index: int, block: Mapping[str, Stored]) -> tuple[Cache, 
 
 
 def _has_attention(keys: Keys, index: int, names: set[str]) -> bool:
-    shared = keys.number("attention.shared_kv_layers", 0)
-    if shared and index >= keys.number("block_count") - shared:
+    count = keys.number("block_count")
+    shared = keys.number("attention.shared_kv_layers", max(0, count - OWN_KEYS.get(keys.arch, count)))
+    if index >= count - shared:
         return False
     return bool(names & {"attn_k", "attn_qkv", "attn_kv_a_mqa", "attn_k_b"})
 
@@ -81,6 +80,21 @@ def _attention(keys: Keys, index: int, names: set[str]) -> Cache:
     return Cache(kind=kind, num_key_value_heads=kv_heads, head_dim=width, v_head_dim=value, window=window)
 
 
+def has_unknown_window(keys: Keys) -> bool:
+    """Whether a file names a window and nothing says which blocks it holds for.
+
+    Parameters
+    ----------
+    keys : the file's metadata [-]
+
+    Returns
+    -------
+    True when every block counts as seeing all tokens, which is an upper bound [-]
+    """
+    known = keys.arch in PATTERN or keys.arch in UNUSED_WINDOW or keys.get("attention.sliding_window_pattern")
+    return not known and keys.number("attention.sliding_window", 0) > 0
+
+
 def _window(keys: Keys, index: int) -> tuple[str, int]:
     """Kind of a block's attention and the tokens it sees, 0 for all."""
     window = CHUNKED.get(keys.arch) or keys.number("attention.sliding_window", 0)
@@ -89,7 +103,7 @@ def _window(keys: Keys, index: int) -> tuple[str, int]:
         slides = index < len(own) and bool(own[index])
     else:
         every = own if isinstance(own, int) and own > 0 else PATTERN.get(keys.arch, 0)
-        slides = bool(every) and index % every < every - 1
+        slides = bool(every) and index % every != (0 if keys.arch in DENSE_FIRST else every - 1)
     if not (slides and window):
         return "full", 0
     return "chunked" if keys.arch in CHUNKED else "sliding", window

@@ -9,7 +9,7 @@ from typing import Any
 
 from vramlib import catalog
 from vramlib.readers_gguf import GgufFile
-from vramlib.readers_gguf_layers import caches, mlp_width
+from vramlib.readers_gguf_layers import caches, has_unknown_window, mlp_width
 from vramlib.readers_gguf_tensors import end, tensor
 from vramlib.readers_safetensors import Stored
 from vramlib.specs import Layer, ModelSpec, Tensor
@@ -227,6 +227,11 @@ def _notes(keys: Keys, layers: tuple[Layer, ...], beyond: int) -> list[str]:
         notes.append(f"{empty} of {len(layers)} layers have no tensors in the files found")
     if keys.get("context_length") is None:
         notes.append(f"{keys.arch}.context_length is missing; the model's longest sequence is not known")
+    if has_unknown_window(keys):
+        notes.append(
+            f"{keys.arch}.attention.sliding_window is {keys.number('attention.sliding_window')}, but which layers "
+            "slide is not known; all count as seeing every token"
+        )
     if keys.arch.startswith(("rwkv", "arwkv")):
         notes.append(f"the state that {keys.arch} keeps per sequence is not modelled")
     return notes
