@@ -65,26 +65,37 @@ def weights_bytes(s: Scenario, stage: int = 0) -> int:
     return model_weights.size_bytes(s, stage) + fragmentation.weight_rounding_bytes(s, stage)
 
 
-def activation_peak_bytes(s: Scenario, stage: int = 0) -> Any:
+def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
     """Peak that vLLM measures while it profiles: a full step, the sampler at every slot, workspaces, encoder.
 
     Formula: max(forward (+ MLA context expanded), sampler) + fused-MoE workspace + encoder cache
     """
     last = stage == s.pipeline_parallel_size - 1
     tokens, rows = s.max_num_batched_tokens, s.max_num_seqs
-    peak = activations.peak_bytes(s, tokens, rows, last_stage=last)
+    peak = activations.peak_bytes(s, tokens, rows, last_stage=last, end=end)
     if s.model.kv_lora_rank and s.engine == "vllm":
-        x, b, tp = s.engine_spec.value("forward_hidden_factor"), s.dtype_bytes, s.tensor_parallel_size
         context = prefill_padding.mla_context_tokens(s.max_model_len, s.max_num_seqs, s.block_size)
-        expanded = prefill_padding.mla_up_projection_bytes(s.model, context, tp=tp, b=b)
-        peak = maximum(peak, activations.forward_bytes(s.model, tokens, tp=tp, b=b, x=x) + expanded)
+        expanded = prefill_padding.mla_up_projection_bytes(
+            s.model, context, tp=s.tensor_parallel_size, b=s.dtype_bytes
+        )
+        peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + expanded)
     kept = prefill_padding.kept_workspace_bytes(s)
     return peak + kept + (prefill_padding.encoder_cache_bytes(s) if stage == 0 else 0)
 
 
+def activation_interval(s: Scenario, stage: int = 0) -> tuple[Any, Any]:
+    """Low and high of the activation peak under the intervals of its constants [byte]."""
+    return activation_peak_bytes(s, stage, "low"), activation_peak_bytes(s, stage, "high")
+
+
+def parallel_side(s: Scenario) -> str:
+    """Which figure of a constant by parallelism applies: ``1`` for one rank, ``2`` for more."""
+    return "1" if s.world_size == 1 else "2"
+
+
 def non_torch_bytes(s: Scenario) -> int:
     """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte]."""
-    return int(s.engine_spec.value("non_torch_growth_bytes")["1" if s.world_size == 1 else "2"])
+    return int(s.engine_spec.value("non_torch_growth_bytes")[parallel_side(s)])
 
 
 def requested_bytes(s: Scenario) -> Any:
@@ -116,7 +127,7 @@ def _vllm(s: Scenario, stage: int) -> Budget:
     graphs = framework_buffers.cuda_graph_bytes(s, stage)
     charged = graphs if s.engine_spec.value("charges_cuda_graphs") else 0
     pool = requested - weights - persistent - peak - non_torch_bytes(s) - charged
-    return _with_pool(
+    return with_pool(
         s,
         stage,
         Budget(
@@ -131,7 +142,7 @@ def _vllm(s: Scenario, stage: int) -> Budget:
     )
 
 
-def _with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
+def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
     """Blocks, tokens and requests that the pool holds."""
     plan = kv_pool.of(s, stage)
     bits, tp = DTYPE_BITS[s.dtype], s.tensor_parallel_size

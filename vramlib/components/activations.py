@@ -194,15 +194,31 @@ def sampler_bytes(model: ModelSpec, tokens: Any, rows: Any, *, b: int = 2, c: fl
     return hidden + scale(minimum(rows, tokens) * model.vocab_size, c)
 
 
-def peak_bytes(s: Scenario, tokens: Any, rows: Any, *, last_stage: bool = True) -> Any:
+def constant(s: Scenario, key: str, end: str = "value") -> float:
+    """A constant of the scenario's engine, or the low or high end of its interval."""
+    row = s.engine_spec.constants[key]
+    return float(row.get(end, row["value"]))
+
+
+def step_forward_bytes(s: Scenario, tokens: Any, *, end: str = "value") -> Any:
+    """Live set inside the layers for one step of a serving engine in this scenario [byte].
+
+    Formula: T · b · (3 · d_ff / tp + x · d_model)
+    """
+    x = constant(s, "forward_hidden_factor", end)
+    return forward_bytes(s.model, tokens, tp=s.tensor_parallel_size, b=s.dtype_bytes, x=x)
+
+
+def peak_bytes(
+    s: Scenario, tokens: Any, rows: Any, *, last_stage: bool = True, end: str = "value"
+) -> Any:
     """Peak of one step of vLLM or SGLang with these tokens and sampling rows [byte].
 
     Formula: max(forward, sampler); only the last pipeline stage samples
     """
-    k, b = s.engine_spec, s.dtype_bytes
-    x, c = k.value("forward_hidden_factor"), k.value("sampler_bytes_per_logit")
-    forward = forward_bytes(s.model, tokens, tp=s.tensor_parallel_size, b=b, x=x)
-    return maximum(forward, sampler_bytes(s.model, tokens, rows, b=b, c=c)) if last_stage else forward
+    forward, c = step_forward_bytes(s, tokens, end=end), constant(s, "sampler_bytes_per_logit", end)
+    sampler = sampler_bytes(s.model, tokens, rows, b=s.dtype_bytes, c=c)
+    return maximum(forward, sampler) if last_stage else forward
 
 
 def step_tokens(s: Scenario) -> Any:
@@ -222,7 +238,7 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
 def _serving_term(s: Scenario, *, last_stage: bool) -> Term:
     tokens, rows, b, k = step_tokens(s), s.num_sequences, s.dtype_bytes, s.engine_spec
     size = peak_bytes(s, tokens, rows, last_stage=last_stage)
-    low, high = (_bounded(s, tokens, rows, end, last_stage) for end in ("low", "high"))
+    low, high = (peak_bytes(s, tokens, rows, last_stage=last_stage, end=end) for end in ("low", "high"))
     x, c = k.value("forward_hidden_factor"), k.value("sampler_bytes_per_logit")
     m, tp = s.model, s.tensor_parallel_size
     sampler = (
@@ -238,18 +254,6 @@ def _serving_term(s: Scenario, *, last_stage: bool) -> Term:
         basis="modelled",
         low=minimum(size, low),
         high=maximum(size, high),
-    )
-
-
-def _bounded(s: Scenario, tokens: Any, rows: Any, end: str, last_stage: bool) -> Any:
-    rows_of = s.engine_spec.constants
-    x = rows_of["forward_hidden_factor"].get(end, rows_of["forward_hidden_factor"]["value"])
-    c = rows_of["sampler_bytes_per_logit"].get(end, rows_of["sampler_bytes_per_logit"]["value"])
-    forward = forward_bytes(s.model, tokens, tp=s.tensor_parallel_size, b=s.dtype_bytes, x=x)
-    return (
-        maximum(forward, sampler_bytes(s.model, tokens, rows, b=s.dtype_bytes, c=c))
-        if last_stage
-        else forward
     )
 
 

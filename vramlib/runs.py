@@ -1,0 +1,117 @@
+"""Public start-ups as scenarios with measured figures: ``data/runs/*.csv``, one row a launch (or one of its ranks).
+
+Columns named as scenario fields are what was asked for, columns ``measured_*`` what the engine printed.
+``use`` says whether a row is scored; ``leave_out`` names printed figures that cannot be compared, and ``reason`` why.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vramlib import fields, resolve
+from vramlib._paths import data_dir
+from vramlib.specs import Scenario
+from vramlib.units import GiB, MiB
+
+ENGINES = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
+SCALES = {"_gib": GiB, "_mib": MiB}
+USES = ("scored", "printed_in_notes", "unscored")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One public start-up.
+
+    Parameters
+    ----------
+    run_id, address, use, reason : the row's own [-]
+    given : scenario fields that were stated [-]
+    measured : printed figures that can be compared, sizes in bytes, counts as they are [byte], [-]
+    resolution : for each of them, half a unit of the last printed digit [byte], [-]
+    """
+
+    run_id: str
+    address: str
+    use: str
+    reason: str
+    given: Mapping[str, str]
+    measured: Mapping[str, float]
+    resolution: Mapping[str, float]
+
+    @functools.cached_property
+    def scenario(self) -> Scenario:
+        """What was launched, resolved as an estimate would be."""
+        return resolve.scenario(**self.given)
+
+    @property
+    def family(self) -> str:
+        """Model family: rows of one family share what they teach about a constant."""
+        return self.scenario.model.model_type or self.scenario.model.architecture
+
+    @property
+    def source(self) -> str:
+        """Who published it: the repository of a GitHub address, else the site."""
+        parts = self.address.split("/")
+        return "/".join(parts[3:5]) if "github.com" in self.address else parts[2]
+
+
+def read(name: str) -> tuple[Run, ...]:
+    """All runs of one table, scored or not.
+
+    Parameters
+    ----------
+    name : vllm, llamacpp or sglang [-]
+
+    Returns
+    -------
+    One ``Run`` a row, in the file's order [-]
+
+    Examples
+    --------
+    >>> runs = read("vllm")
+    >>> {r.use for r in runs} == set(USES)
+    True
+    """
+    with (data_dir() / "runs" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
+        return tuple(_run(row, ENGINES[name]) for row in csv.DictReader(stream))
+
+
+def _run(row: Mapping[str, str], engine: str) -> Run:
+    left = set(row["leave_out"].split(";"))
+    given = {k: v for k, v in row.items() if k in fields.BY_NAME and v} | {"engine": engine}
+    found: dict[str, float] = {}
+    half: dict[str, float] = {}
+    for column, text in row.items():
+        name, scale = _measure(column)
+        if name and text and name not in left:
+            found[name], half[name] = float(text) * scale, 0.5 * _last_digit(text) * scale
+    return Run(
+        run_id=row["run_id"],
+        address=row["address"],
+        use=row["use"],
+        reason=row["reason"],
+        given=given,
+        measured=found if row["use"] != "unscored" else {},
+        resolution=half,
+    )
+
+
+def _measure(column: str) -> tuple[str, int]:
+    """Name and scale of a measured column; an empty name for any other."""
+    if not column.startswith("measured_"):
+        return "", 1
+    name = column.removeprefix("measured_")
+    for ending, scale in SCALES.items():
+        if name.endswith(ending):
+            return name.removesuffix(ending), scale
+    return name, 1
+
+
+def _last_digit(text: str) -> float:
+    match: Any = re.search(r"\.(\d+)", text)
+    return float(10 ** -len(match[1])) if match else 1.0
