@@ -20,7 +20,7 @@ PIPELINE_COPIES = (
     4  # GGML_SCHED_MAX_COPIES: inputs kept for micro-batches in flight when several GPUs share layers
 )
 FEW_OUTPUTS_BUILD = 9450  # about: pull request 23861, June 2026 (not in b9294, in b9538)
-HALF_MASK_BUILD = 9400  # about: pull request 23764, end of May 2026
+HALF_MASK_BUILD = 9400  # about: pull request 23764, end of May 2026: masks made in 16 bit, not copied from 32
 MIXED_INPUT_BUILD = 11_549  # first build seen (not in b11063) where inputs stay allocated to the end
 V_INDEX_BUILD = 6_070  # about: pull request 14959, August 2025: a row number for each value of a transposed V
 SOURCE = "llama.cpp, src/llama-context.cpp (graph_reserve), src/llama-graph.cpp, ggml/src/ggml-alloc.c"
@@ -111,17 +111,14 @@ def attention_numbers(model: ModelSpec, cells: Any, *, flash_attn: bool = True) 
     return 2 * _query_width(model) + scores
 
 
-def input_numbers(
-    model: ModelSpec, cells: Any, masks: Any, *, flash_attn: bool = True, build: int = 6000
-) -> Any:
-    """Masks, and the cell numbers of a transposed V: what each token brings along.
+def input_numbers(model: ModelSpec, masks: Any, *, flash_attn: bool = True, build: int = 6000) -> Any:
+    """Masks, and the row numbers of a transposed V: what each token brings along.
 
-    Formula: masks/2 with flash attention (3·masks/2 before 16-bit masks), masks + 2 · n_kv · d_v without
+    Formula: masks / 2 with flash attention (16-bit masks), masks + 2 · n_kv · d_v without
 
     Parameters
     ----------
     model : the model's widths [-]
-    cells : KV cells of a full layer [token]
     masks : cells that all masks cover [token]
     flash_attn : masks in 16 bit [-]
     build : llama.cpp's build number [-]
@@ -133,16 +130,16 @@ def input_numbers(
     Examples
     --------
     >>> from vramlib import catalog
-    >>> tiny = catalog.model("Llama-3.1-8B")
-    >>> input_numbers(tiny, 4096, 4096, build=9538)
+    >>> input_numbers(catalog.model("Llama-3.1-8B"), 4096)
     2048
 
     Source
     ------
-    ``build_attn_inp_kq_mask`` and ``build_input_v_idxs`` (llama-graph.cpp, llama-kv-cache.cpp).
+    ``build_attn_inp_kq_mask`` and ``build_input_v_idxs`` (llama-graph.cpp, llama-kv-cache.cpp). Before
+    https://github.com/ggml-org/llama.cpp/pull/23764 a 32-bit mask comes first and is dropped after its copy.
     """
     if flash_attn:
-        return masks // 2 if build >= HALF_MASK_BUILD else masks + masks // 2
+        return masks // 2
     rows = 2 * model.num_key_value_heads * (model.v_head_dim or model.head_dim)
     return masks + (rows if build >= V_INDEX_BUILD else 0)
 
@@ -189,12 +186,14 @@ def phases(
     Read off the planner of builds b9538, b11063 and b11549 for 18 models: most agree exactly, the others to 10 %.
     """
     H, q = model.hidden_size, _query_width(model)
-    inputs = input_numbers(model, cells, masks, flash_attn=flash_attn, build=build)
+    inputs = input_numbers(model, masks, flash_attn=flash_attn, build=build)
     held = 4 * H if build >= MIXED_INPUT_BUILD else 2 * H
     kept: Any = 0
     if num_gpus > 1:
         first_width = 13 if build >= MIXED_INPUT_BUILD else 4
-        kept = (first_width if first else 8) * H + (PIPELINE_COPIES - 1) * inputs
+        wide = flash_attn and build < HALF_MASK_BUILD  # four 32-bit masks beside the 16-bit one
+        copies = PIPELINE_COPIES * masks if wide else (PIPELINE_COPIES - 1) * inputs
+        kept = (first_width if first else 8) * H + copies
     after: Any = kept + inputs if num_gpus > 1 else 0
     if build >= MIXED_INPUT_BUILD and num_gpus == 1:
         after = 3 * H + inputs
@@ -279,14 +278,15 @@ def device_bytes(
     )
 
 
-def bounds(size: Any) -> tuple[Any, Any]:
+def bounds(size: Any, gaps: Any = 0) -> tuple[Any, Any]:
     """Interval of a computed buffer: what the planner's gaps add, and what a fork or another build leaves out.
 
-    Formula: −5 %, +10 %
+    Formula: −5 %, +10 % + gaps
 
     Parameters
     ----------
     size : computed compute buffer [byte]
+    gaps : masks of an old build that may stay in the way [byte]
 
     Returns
     -------
@@ -299,9 +299,46 @@ def bounds(size: Any) -> tuple[Any, Any]:
 
     Source
     ------
-    Spread around ``device_bytes`` of 18 models × 7 settings on the planners of b9538, b11063 and b11549.
+    Spread around ``device_bytes`` of 18 models × 7 settings on the planners of b9538, b11063 and b11549; of 7 models
+    on two planners of 2025 for the gaps.
     """
-    return scale(size, 0.95), scale(size, 1.10)
+    return scale(size, 0.95), scale(size, 1.10) + gaps
+
+
+def mask_gap_bytes(
+    model: ModelSpec, *, n_ctx: Any, n_ubatch: Any = 512, n_seq_max: Any = 1, build: int = 6000
+) -> Any:
+    """Both masks of a build before 16-bit ones: at worst they lie below the logits and are not used again.
+
+    Formula: 6 · n_ubatch · masks before b9400, else 0
+
+    Parameters
+    ----------
+    model : the model's caches [-]
+    n_ctx : context, all sequences together [token]
+    n_ubatch : tokens of one micro-batch [token]
+    n_seq_max : sequences at once [-]
+    build : llama.cpp's build number [-]
+
+    Returns
+    -------
+    Size [byte]
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> mask_gap_bytes(catalog.model("Llama-3.1-70B"), n_ctx=32768) / 2**20
+    96.0
+
+    Source
+    ------
+    Planner of a build of August 2025: Llama-3.1-70B takes 266.5 MiB at n_ctx 4096 and 362.5 MiB at 32768.
+    """
+    if build >= HALF_MASK_BUILD:
+        return 0
+    return (
+        6 * minimum(n_ubatch, n_ctx) * mask_cells(model, n_ctx=n_ctx, n_seq_max=n_seq_max, n_ubatch=n_ubatch)
+    )
 
 
 def scenario_bytes(s: Scenario) -> Any:
@@ -357,7 +394,14 @@ def scenario_terms(s: Scenario) -> tuple[Term, ...]:
     As ``device_bytes``.
     """
     size = scenario_bytes(s)
-    low, high = bounds(size)
+    gap = mask_gap_bytes(
+        s.model,
+        n_ctx=s.max_model_len,
+        n_ubatch=s.n_ubatch,
+        n_seq_max=s.n_seq_max,
+        build=build_number(s.engine_version),
+    )
+    low, high = bounds(size, gap if s.flash_attn else 0)
     worked = "" if hasattr(size, "shape") else _worked(s, size)
     return (
         Term(
@@ -414,7 +458,8 @@ def dequantized_kv_bytes(
     Examples
     --------
     >>> from vramlib import catalog
-    >>> dequantized_kv_bytes(catalog.model("Llama-3.1-8B"), n_ctx=32768, cache_type_k="q8_0", cache_type_v="q8_0") / 2**20
+    >>> m = catalog.model("Llama-3.1-8B")
+    >>> dequantized_kv_bytes(m, n_ctx=32768, cache_type_k="q8_0", cache_type_v="q8_0") / 2**20
     128.0
 
     Source

@@ -154,8 +154,10 @@ def _output(r: Recipe) -> str:
 
 def _embedding(r: Recipe) -> str:
     special = dict.fromkeys(("IQ2_XXS", "IQ2_XS", "IQ1_S", "IQ1_M"), "Q2_K")
-    special |= dict.fromkeys(("IQ2_S", "IQ2_M", "IQ3_XXS"), "IQ3_S") | dict.fromkeys(
-        ("TQ1_0", "TQ2_0"), "Q4_K"
+    special |= (
+        {"MXFP4_MOE": "Q8_0"}
+        | dict.fromkeys(("IQ2_S", "IQ2_M", "IQ3_XXS"), "IQ3_S")
+        | dict.fromkeys(("TQ1_0", "TQ2_0"), "Q4_K")
     )
     return _output(r) if r.tied else special.get(r.file_type, DEFAULT_TYPE[r.file_type])
 
