@@ -51,6 +51,14 @@ def test_logged_buffers_within_the_interval(name, n_ctx, ubatch, printed):
     assert low <= printed * MiB <= high
 
 
+@pytest.mark.parametrize(("rows", "planned"), [(1, 126.02), (512, 509.02)])
+def test_planner_of_a_hybrid_within_the_interval(rows, planned):
+    """b11063, Qwen3.5-27B at n_ctx 4096: linear attention in three layers of four."""
+    size = compute_buffer.device_bytes(catalog.model("Qwen3.5-27B"), n_ctx=4096, n_outputs=rows, build=11063)
+    low, high = compute_buffer.bounds(size)
+    assert low <= planned * MiB <= high
+
+
 # ik_llama.cpp/discussions/357, llama.cpp's own logs, Qwen3-235B with its experts on the CPU: bits, n_ctx, MiB
 STREAMED = [("Q8_0", 32768, 1024.00), ("Q6_K", 16384, 774.00), ("Q6_K", 16384, 742.00)]
 

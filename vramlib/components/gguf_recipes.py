@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vramlib.components.kv_cells import block
+from vramlib.components.ggml import block
 
 # the type a recipe starts from (llama_ftype_get_default_type)
 DEFAULT_TYPE: dict[str, str] = {

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from vramlib.components.ggml import OUTPUT_FIRST_BUILD, block, offloaded
 from vramlib.components.gguf_recipes import (
     DEFAULT_TYPE,
     NEEDS_IMATRIX,
@@ -20,7 +21,6 @@ from vramlib.components.gguf_recipes import (
     is_value,
     tensor_type,
 )
-from vramlib.components.kv_cells import OUTPUT_FIRST_BUILD, block, offloaded
 from vramlib.specs import Layer, ModelSpec, Tensor
 from vramlib.units import round_up
 
