@@ -11,7 +11,8 @@ from gguf import GGMLQuantizationType as Type
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vramlib import readers, readers_gguf
+from vramlib import readers
+from vramlib.readers import gguf as readers_gguf
 
 HIDDEN, WIDTH, HEADS, KV_HEADS, HEAD, LAYERS, VOCAB = 256, 512, 8, 2, 32, 4, 320
 SIZES = {t: (block, size) for t, (block, size) in gguf.GGML_QUANT_SIZES.items()}

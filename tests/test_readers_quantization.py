@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vramlib import catalog, readers
-from vramlib.quantization_names import file_types, row, rows
-from vramlib.readers_ignore import applies, attach, ignored
-from vramlib.readers_quantization import mixed, quantization
-from vramlib.readers_quantization_methods import METHODS
+from vramlib.readers.format_methods import METHODS
+from vramlib.readers.format_names import file_types, row, rows
+from vramlib.readers.formats import mixed, quantization
+from vramlib.readers.ignore import applies, attach, ignored
 from vramlib.specs import Tensor
 
 

@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from vramlib import catalog, readers, readers_safetensors, readers_templates
+from vramlib import catalog, readers
+from vramlib.readers import config as readers_config
+from vramlib.readers import safetensors as readers_safetensors
+from vramlib.readers import templates as readers_templates
 from vramlib.specs import Tensor
 
 CONFIG = {
@@ -25,7 +28,7 @@ MOE |= {"num_experts_per_tok": 2}
 def tensors(config=CONFIG, dtype=np.float16, skip=()):
     """Every tensor of the config's inventory under its checkpoint name."""
     folder_names = {}
-    model = readers.readers_config.spec(config, name="made")
+    model = readers_config.spec(config, name="made")
     for i, layer in enumerate(model.layers):
         for t in layer.tensors:
             for e in range(t.count):
@@ -58,7 +61,7 @@ def raw(path, header, data=b""):
 def test_a_folder_gives_the_bytes_of_its_file(tmp_path, config):
     found = tensors(config)
     model = readers.model(folder(tmp_path, found, config))
-    implied = readers.readers_config.spec(config)
+    implied = readers_config.spec(config)
     assert model.warnings == ()
     assert model.exact_bytes
     assert model.params_total == implied.params_total == sum(v.size for v in found.values())
@@ -112,7 +115,7 @@ def test_a_gptq_file_has_exact_bytes_and_logical_parameters(tmp_path):
     assert model.warnings == ()
     assert model.quantization.group_size == 32
     assert stored_bytes(model) == sum(v.nbytes for v in found.values())
-    assert model.params_total == readers.readers_config.spec(CONFIG).params_total
+    assert model.params_total == readers_config.spec(CONFIG).params_total
     splits = {t.name: t.split for t in model.layers[0].tensors}
     assert splits["self_attn.o_proj.weight"] == "in"
     assert splits["self_attn.o_proj.g_idx"] == "in"
@@ -126,7 +129,7 @@ def test_the_formula_gives_the_bytes_of_a_gptq_file(tmp_path):
 
     found = gptq(tensors())
     config = CONFIG | {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}
-    implied = readers.readers_config.spec(config)
+    implied = readers_config.spec(config)
     assert tensor_bytes(implied, quant=implied.quantization) == sum(v.nbytes for v in found.values())
     model = readers.model(folder(tmp_path, found, config))
     assert tensor_bytes(model, quant=model.quantization) == sum(v.nbytes for v in found.values())
@@ -141,7 +144,7 @@ def test_stacked_experts_count_one_by_one(tmp_path):
             ]
             found[f"model.layers.{i}.block_sparse_moe.experts.*.{part}.weight"] = np.stack(each)
     model = readers.model(folder(tmp_path, found, MOE))
-    assert model.params_total == readers.readers_config.spec(MOE).params_total
+    assert model.params_total == readers_config.spec(MOE).params_total
     assert {t.count for t in model.layers[0].tensors if t.role == "expert"} == {4}
 
 
@@ -149,7 +152,7 @@ def test_layers_for_speculation_are_left_out(tmp_path):
     found = tensors() | {"model.layers.3.mlp.up_proj.weight": np.zeros((128, 64), np.float16)}
     found["mtp.fc.weight"] = np.zeros((64, 64), np.float16)
     model = readers.model(folder(tmp_path, found))
-    assert model.params_total == readers.readers_config.spec(CONFIG).params_total
+    assert model.params_total == readers_config.spec(CONFIG).params_total
     assert "2 tensors (24.00 KiB) of layers that predict further tokens (MTP)" in model.warnings[0]
 
 
@@ -204,7 +207,7 @@ def shards(tmp_path, found, missing=(), total=None, config=CONFIG):
 def test_an_index_reads_every_file(tmp_path):
     model = readers.model(shards(tmp_path, tensors()))
     assert model.warnings == ()
-    assert model.params_total == readers.readers_config.spec(CONFIG).params_total
+    assert model.params_total == readers_config.spec(CONFIG).params_total
 
 
 @pytest.mark.parametrize("config", [CONFIG, MOE])
@@ -216,7 +219,7 @@ def test_missing_files_fall_back_to_the_total(tmp_path, missing, config):
     assert not model.exact_bytes
     assert f"{len(missing)} of 2 files are not beside it" in model.warnings[0]
     assert stored_bytes(model) == sum(v.nbytes for v in found.values())
-    assert model.params_total == readers.readers_config.spec(config).params_total
+    assert model.params_total == readers_config.spec(config).params_total
 
 
 @pytest.mark.parametrize(
@@ -439,7 +442,7 @@ def test_fused_matrices_keep_their_parts(tmp_path):
 def test_a_block_scaled_checkpoint_with_its_extra_layer(tmp_path):
     """DeepSeek-V3's names, five layers of it: fp8 weights, one fp32 scale per 128 × 128, one layer more."""
     config = {k: v for k, v in catalog.model("DeepSeek-V3").config.items() if not k.startswith("_")}
-    implied = readers.readers_config.spec(config | {"num_hidden_layers": 5})
+    implied = readers_config.spec(config | {"num_hidden_layers": 5})
     stored = {f"model.{t.name}" if "lm_head" not in t.name else t.name: ("BF16", t.shape)
               for t in (*implied.embedding, *implied.head)}  # fmt: skip
     for i, layer in [*enumerate(implied.layers), (5, implied.layers[4])]:

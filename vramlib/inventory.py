@@ -183,6 +183,15 @@ class QuantSpec:
     ignore: tuple[str, ...] = ()
     source: str = ""
 
+    def compresses(self, tensor: Tensor) -> bool:
+        """Whether this format stores a tensor compressed, going by its role; names on a list are marked beforehand.
+
+        Matrices do; embedding and head do where the format does not keep them (GGUF types).
+        """
+        if tensor.role in self.keep or tensor.dtype:
+            return False
+        return tensor.linear or (tensor.role in ("embedding", "head") and len(tensor.shape) == 2)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelSpec:

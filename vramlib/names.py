@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vramlib._paths import data_dir
-from vramlib.quantization_names import file_types, rows
-from vramlib.readers_config import plain, spec
-from vramlib.readers_ignore import attach
+from vramlib.readers.config import plain, spec
+from vramlib.readers.format_names import file_types, rows
+from vramlib.readers.ignore import attach
 from vramlib.specs import ModelSpec
 
 VARIANTS = frozenset(

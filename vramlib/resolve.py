@@ -9,9 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vramlib import catalog, engines, fields, readers
+from vramlib import catalog, drafters, engines, fields, readers
 from vramlib.components import kv_pool
-from vramlib.quantization_names import quantization_named
+from vramlib.readers.format_names import quantization_named
 from vramlib.specs import EngineSpec, GpuSpec, ModelSpec, Scenario
 from vramlib.units import GiB, maximum, minimum, show
 
@@ -86,6 +86,13 @@ def _block_raised(s: Scenario, asked: bool) -> Scenario:
     return dataclasses.replace(
         s, block_size=plan.block_size, warnings=(*s.warnings, *((note,) if asked else ()))
     )
+
+
+def _prefix_caching(model: ModelSpec, engine: EngineSpec) -> bool:
+    """Whether this version keeps finished blocks by default: always, but for models with recurrent layers."""
+    recurrent = any(c.is_state for layer, _ in model.layer_counts for c in layer.caches)
+    rows = engine.constants.get("recurrent_prefix_caching")
+    return bool(rows["value"]) if rows and recurrent else engine.name in ("vllm", "sglang")
 
 
 def _gpu(typed: Mapping[str, Any], notes: list[str]) -> GpuSpec:

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vramlib.components import weight_types
-from vramlib.readers_ignore import applies
 from vramlib.specs import DTYPE_BITS, Layer, ModelSpec, Part, QuantSpec, Scenario, Tensor, Term
 from vramlib.units import ceil_div, round_up, show_count
 
@@ -104,20 +103,14 @@ def quantized_bytes(rows: int, columns: int, quant: QuantSpec) -> tuple[int, ...
     return tuple(size for size in sizes if size)
 
 
-def _pieces(t: Tensor, s: _Rule, layer_index_name: str) -> tuple[int, ...]:
+def _pieces(t: Tensor, s: _Rule) -> tuple[int, ...]:
     """Bytes of each stored tensor behind one inventory tensor on this rank, for one of its ``count``."""
     shape = rank_shape(t, tp=1 if t.role == "expert" and s.ep > 1 else s.tp, pad_vocab=s.fuse)
     if t.nbytes >= 0:
         return (ceil_div(t.nbytes * math.prod(shape), max(1, t.numel)),)
     if t.dtype and t.dtype not in STORED_BITS:
         return (weight_types.bytes_of(t.dtype, shape),)
-    if (
-        not t.dtype
-        and t.linear
-        and len(shape) >= 2
-        and s.quant
-        and applies(s.quant, layer_index_name + t.name, t)
-    ):
+    if len(shape) >= 2 and s.quant and s.quant.compresses(t):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         if s.quant.name == "mxfp4" and t.role == "expert" and s.fuse:
             rows, columns = _mxfp4_padded(t, rows, columns, s.mxfp4_padding)
@@ -146,7 +139,7 @@ class _Rule:
     mxfp4_padding: tuple[int, int, int]
 
 
-def _group_sizes(tensors: Iterable[Tensor], rule: _Rule, prefix: str) -> Counter[int]:
+def _group_sizes(tensors: Iterable[Tensor], rule: _Rule) -> Counter[int]:
     """Sizes of the tensors as stored: members of one fuse group, and rows of one name, are stored as one."""
     fused: dict[tuple[str, int], int] = {}
     sizes: Counter[int] = Counter()
@@ -154,7 +147,7 @@ def _group_sizes(tensors: Iterable[Tensor], rule: _Rule, prefix: str) -> Counter
     rows_of = Counter(t.name for t in tensors)
     for t in tensors:
         count = ceil_div(t.count, rule.ep) if t.role == "expert" and t.count > 1 else t.count
-        for i, size in enumerate(_pieces(t, rule, prefix)):
+        for i, size in enumerate(_pieces(t, rule)):
             word = t.fuse if rule.fuse and t.fuse else t.name if rows_of[t.name] > 1 else ""
             if word:
                 fused[word, i] = fused.get((word, i), 0) + size * count
@@ -223,7 +216,7 @@ def stored_sizes(
     rule = _Rule(quant, dtype_bits, tp, ep, fuse, mxfp4_padding)
     sizes: Counter[int] = Counter()
     for layer, n in stage_layers(model, pp, stage):
-        for size, count in _group_sizes(layer.tensors, rule, "model.layers.0.").items():
+        for size, count in _group_sizes(layer.tensors, rule).items():
             sizes[size] += n * count
     ends: tuple[Tensor, ...] = ()
     if stage == 0:
@@ -233,7 +226,7 @@ def stored_sizes(
         if pp > 1 and model.tie_word_embeddings:
             ends += tuple(t for t in model.embedding if t.split == "vocab")
     for t in ends:
-        sizes.update(_group_sizes((t,), rule, ""))
+        sizes.update(_group_sizes((t,), rule))
     return tuple(sizes.items())
 
 

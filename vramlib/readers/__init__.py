@@ -7,17 +7,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from vramlib import (
-    names,
-    readers_config,
-    readers_gguf,
-    readers_gguf_model,
-    readers_inventory,
-    readers_safetensors,
-)
-from vramlib.quantization_names import quantization_named
-from vramlib.readers_ignore import applies
-from vramlib.readers_quantization import quantization
+from vramlib import names
+from vramlib.readers import config as configs
+from vramlib.readers import gguf, gguf_model, inventory, safetensors
+from vramlib.readers.format_names import quantization_named
+from vramlib.readers.formats import quantization
+from vramlib.readers.ignore import applies
 from vramlib.specs import ModelSpec
 
 __all__ = ["applies", "model", "quantization", "quantization_named"]
@@ -94,8 +89,8 @@ def _read(text: str, stamp: object) -> ModelSpec:
     if path.is_dir():
         return _folder(path)
     if path.name.lower().endswith(".gguf"):
-        return readers_gguf_model.model(readers_gguf.read(path), source=str(path))
-    if path.name.endswith((".safetensors", readers_safetensors.INDEX_SUFFIX)):
+        return gguf_model.model(gguf.read(path), source=str(path))
+    if path.name.endswith((".safetensors", safetensors.INDEX_SUFFIX)):
         return _weights(path, _config_beside(path))
     if path.name.lower().endswith(".json"):
         return _config(path)
@@ -109,7 +104,7 @@ def _unnamed(path: Path) -> ModelSpec:
     with path.open("rb") as file:
         start = file.read(4)
     if start == b"GGUF":
-        return readers_gguf_model.model(readers_gguf.read(path), source=str(path))
+        return gguf_model.model(gguf.read(path), source=str(path))
     raise ValueError(
         f"{path}: not a model file; a config.json, .safetensors, .safetensors.index.json or .gguf is needed"
     )
@@ -119,7 +114,7 @@ def _folder(path: Path) -> ModelSpec:
     if (path / "config.json").is_file():
         return _config(path / "config.json")
     ggufs = sorted(path.glob("*.gguf"))
-    sets = {m["stem"] if (m := readers_gguf.SPLIT.fullmatch(p.name)) else p.name: p for p in reversed(ggufs)}
+    sets = {m["stem"] if (m := gguf.SPLIT.fullmatch(p.name)) else p.name: p for p in reversed(ggufs)}
     if len(sets) == 1:
         return _read(str(ggufs[0]), _stamp(ggufs[0]))
     if sets:
@@ -131,8 +126,8 @@ def _folder(path: Path) -> ModelSpec:
 
 def _config(path: Path) -> ModelSpec:
     """A config.json, with the safetensors files beside it where there are any."""
-    index = path.with_name("model" + readers_safetensors.INDEX_SUFFIX)
-    indexes = [index] if index.is_file() else sorted(path.parent.glob("*" + readers_safetensors.INDEX_SUFFIX))
+    index = path.with_name("model" + safetensors.INDEX_SUFFIX)
+    indexes = [index] if index.is_file() else sorted(path.parent.glob("*" + safetensors.INDEX_SUFFIX))
     if indexes:
         return _weights(indexes[0], path)
     single = path.with_name("model.safetensors")
@@ -140,7 +135,7 @@ def _config(path: Path) -> ModelSpec:
     files = [single] if single.is_file() else found
     if len(files) == 1:
         return _weights(files[0], path)
-    spec = replace(readers_config.spec(readers_config.load(path), name=_name(path)), source=str(path))
+    spec = replace(configs.spec(configs.load(path), name=_name(path)), source=str(path))
     if not files:
         return spec
     note = f"{len(files)} .safetensors files without an index beside it; weights follow from {path.name}"
@@ -148,9 +143,9 @@ def _config(path: Path) -> ModelSpec:
 
 
 def _weights(path: Path, config: Path) -> ModelSpec:
-    headers = readers_safetensors.read(path)
-    spec = readers_config.spec(readers_config.load(config), name=_name(config), lenient=headers.complete)
-    return replace(readers_inventory.merge(spec, headers), source=str(path))
+    headers = safetensors.read(path)
+    spec = configs.spec(configs.load(config), name=_name(config), lenient=headers.complete)
+    return replace(inventory.merge(spec, headers), source=str(path))
 
 
 def _config_beside(path: Path) -> Path:
