@@ -92,8 +92,10 @@ def test_longest_length_starts_and_one_more_does_not(engine: str, size: int, u: 
         return
     for length, starts in ((longest, True), (longest + 16, False)):
         if length:
-            b = of(gpu=None, **given_, max_model_len=length)
-            assert (b.kv_bytes_at_max_model_len + b.bytes_per_block <= b.kv_pool_bytes) is starts
+            s = resolve.scenario(**given_, max_model_len=length)
+            b = budget.of(s)
+            need = b.kv_bytes_at_max_model_len + budget.null_block_bytes(s, b)
+            assert (need <= b.kv_pool_bytes) is starts
 
 
 def test_tensor_parallel_communication_on_h100() -> None:

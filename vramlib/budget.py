@@ -174,6 +174,11 @@ def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
     )
 
 
+def null_block_bytes(s: Scenario, b: Budget) -> Any:
+    """The one block of vLLM's pool that no request gets; SGLang keeps its spare page beside the pool [byte]."""
+    return (b.bytes_per_block or 0) if s.engine == "vllm" else 0
+
+
 def _whole(value: Any) -> Any:
     return value.astype("int64") if hasattr(value, "shape") else int(value)
 

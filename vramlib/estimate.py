@@ -143,8 +143,8 @@ def _problems(s: Scenario, total: int, b: Budget | None) -> list[str]:
         short = show(b.requested_bytes - free)
         found.append(f"the engine asks for {show(b.requested_bytes)} at start and {short} of it is not free")
     need, pool = b.kv_bytes_at_max_model_len, b.kv_pool_bytes
-    if need is not None and need + (b.bytes_per_block or 0) > pool:
-        short = show(need + (b.bytes_per_block or 0) - pool)
+    if need is not None and need + budgets.null_block_bytes(s, b) > pool:
+        short = show(need + budgets.null_block_bytes(s, b) - pool)
         found.append(
             f"one request of max_model_len {s.max_model_len:,} needs {show(need)} of KV cache,"
             f" {short} more than the pool has"
