@@ -128,3 +128,10 @@ def test_arrays_give_what_numbers_give():
 
 def test_a_pool_below_zero_holds_nothing():
     assert sglang_pool.pool_tokens(-5, 131_072) == 0
+
+
+def test_default_fraction_takes_arrays_of_chunks():
+    found = sglang_pool.mem_fraction_static(81_559 * MiB, numpy.array([2048, 8192]), mla=True)
+    assert found.tolist() == [
+        sglang_pool.mem_fraction_static(81_559 * MiB, n, mla=True) for n in (2048, 8192)
+    ]

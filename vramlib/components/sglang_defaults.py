@@ -5,7 +5,9 @@ Read in SGLang 0.5.23.
 
 from __future__ import annotations
 
-from vramlib.units import MiB
+from typing import Any
+
+from vramlib.units import MiB, maximum
 
 LARGE_GPU_MIB, LARGE_GPU_RESERVE_MIB = 60 * 1024, 10 * 1024
 MLA_GRAPH_MIB = 1536  # what prefill graphs cost with the MLA kernels
@@ -135,13 +137,13 @@ def prefill_graph_sizes(max_tokens: int) -> tuple[int, ...]:
 
 def reserved_mib(
     memory_bytes: int,
-    chunk: int,
+    chunk: Any,
     *,
     tp: int = 1,
     pp: int = 1,
     mla: bool = False,
     post_capture: bool | None = None,
-) -> float:
+) -> Any:
     """Memory that the default fraction leaves for activations, graphs and communication.
 
     Formula: 1536 + 128·tp·pp when the pool is sized after graph capture; else 512 + 1.5·max(chunk, 2048) + 128·tp·pp +
@@ -176,19 +178,19 @@ def reserved_mib(
         return 1536 + parallel
     graphs = 2 * cuda_graph_max_bs(memory_bytes, tp)
     graphs += MLA_GRAPH_MIB if mla else 8 * len(prefill_graph_sizes(chunk))
-    reserve = 512 + 1.5 * max(chunk, 2048) + parallel + graphs
-    return max(reserve, LARGE_GPU_RESERVE_MIB) if memory_bytes > LARGE_GPU_MIB * MiB else reserve
+    reserve = 512 + 1.5 * maximum(chunk, 2048) + parallel + graphs
+    return maximum(reserve, LARGE_GPU_RESERVE_MIB) if memory_bytes > LARGE_GPU_MIB * MiB else reserve
 
 
 def mem_fraction_static(
     memory_bytes: int,
-    chunk: int,
+    chunk: Any,
     *,
     tp: int = 1,
     pp: int = 1,
     mla: bool = False,
     post_capture: bool | None = None,
-) -> float:
+) -> Any:
     """Default of ``--mem-fraction-static``: the share of free memory for weights and KV pool.
 
     Formula: round((memory − reserve) / memory, 3)
@@ -216,7 +218,5 @@ def mem_fraction_static(
     SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py, handle_gpu_memory_settings.
     """
     total = memory_bytes / MiB
-    return round(
-        (total - reserved_mib(memory_bytes, chunk, tp=tp, pp=pp, mla=mla, post_capture=post_capture)) / total,
-        3,
-    )
+    share = 1 - reserved_mib(memory_bytes, chunk, tp=tp, pp=pp, mla=mla, post_capture=post_capture) / total
+    return share.round(3) if hasattr(share, "shape") else round(share, 3)
