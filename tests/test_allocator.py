@@ -291,6 +291,113 @@ def test_unknown_pool_and_impossible_card() -> None:
         CachingAllocator(total_bytes=GiB, used_elsewhere_bytes=2 * GiB)
 
 
+# --- what PyTorch's own tests expect: github.com/pytorch/pytorch, test/test_cuda.py -----------------------------
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "conf", "expected"),
+    [
+        (84 * MiB, "", 84 * MiB),
+        (84 * MiB, "roundup_power2_divisions:4", 96 * MiB),
+        (84 * MiB, "roundup_power2_divisions:[64:8,128:2,256:2,512:2,1024:1,>:1]", 88 * MiB),
+        (400 * MiB, "roundup_power2_divisions:[64:8,128:2,256:2,512:2,1024:1,>:1]", 512 * MiB),
+        (268 * MiB, "roundup_power2_divisions:[128:1,256:0,512:4]", 268 * MiB),
+        (520 * MiB, "roundup_power2_divisions:[128:1,256:0,512:4]", 640 * MiB),
+    ],
+)
+def test_allocator_settings_of_pytorch(nbytes: int, conf: str, expected: int) -> None:
+    gpu = CachingAllocator(total_bytes=80 * GiB, settings=Settings.parse(conf))
+    assert gpu.malloc(nbytes).size == expected
+    assert gpu.stats.requested_bytes == nbytes
+
+
+@pytest.mark.parametrize("conf", ["foo:1,bar:2", "garbage_collection_threshold:1.2", "max_split_size_mb:2"])
+def test_settings_that_pytorch_refuses(conf: str) -> None:
+    with pytest.raises(ValueError, match=r"not a setting|a share between|max_split_bytes"):
+        Settings.parse(conf)
+
+
+def limited(conf: str) -> Settings:
+    return Settings.parse(f"{conf},per_process_memory_fraction:0.5")
+
+
+def test_max_split_expandable_of_pytorch() -> None:
+    """120 MiB in three segments of two kinds; one request for all of it must empty both kinds."""
+    fixed, growing = (limited(f"expandable_segments:{e},max_split_size_mb:40") for e in ("False", "True"))
+    gpu, blocks = CachingAllocator(total_bytes=240 * MiB, settings=fixed), []
+    for setting in (fixed, growing, fixed):
+        gpu.settings = setting
+        blocks.append(gpu.malloc(40 * MiB))
+    with pytest.raises(OutOfMemoryError):
+        gpu.malloc(40 * MiB)
+    for block in blocks:
+        gpu.free(block)
+    gpu.malloc(120 * MiB)
+    assert gpu.stats.reserved_bytes == 120 * MiB
+
+
+def test_garbage_collect_expandable_of_pytorch() -> None:
+    fixed, growing = (
+        limited(f"expandable_segments:{e},garbage_collection_threshold:0.5") for e in ("False", "True")
+    )
+    gpu, blocks = CachingAllocator(total_bytes=240 * MiB, settings=fixed), []
+    for setting in (fixed, growing):
+        gpu.settings = setting
+        blocks.append(gpu.malloc(40 * MiB))
+    for block in blocks:
+        gpu.free(block)
+    gpu.malloc(80 * MiB)
+    assert gpu.stats.num_alloc_retries == 0
+
+
+def test_mempool_limited_memory_of_pytorch() -> None:
+    """80 MiB in two private pools: only the one that may help out serves the common pool, and gets its place back."""
+    gpu = CachingAllocator(total_bytes=160 * MiB, settings=limited("expandable_segments:False"))
+    gpu.create_pool("keeps to itself")
+    gpu.create_pool("helps out", use_on_oom=True)
+    a, b = gpu.malloc(40 * MiB, pool="keeps to itself"), gpu.malloc(40 * MiB, pool="helps out")
+    place = b.address
+    with pytest.raises(OutOfMemoryError):
+        gpu.malloc(40 * MiB)
+    gpu.free(a)
+    gpu.free(b)
+    c = gpu.malloc(30 * MiB)
+    assert c.address == place
+    with pytest.raises(OutOfMemoryError):
+        gpu.malloc(30 * MiB)
+    gpu.free(c)
+    assert gpu.malloc(20 * MiB, pool="helps out").address == place
+
+
+def test_mempool_no_split_of_pytorch() -> None:
+    gpu = card()
+    gpu.create_pool("whole", no_split=True)
+    for pool in ("split", "whole", "split", "whole"):
+        gpu.malloc(4 * MiB, pool=pool)
+    found = {pool: [len(s.blocks) for s in gpu.segments() if s.pool == pool] for pool in ("split", "whole")}
+    assert found == {"split": [3], "whole": [1, 1]}
+
+
+def test_mempool_segments_of_pytorch() -> None:
+    """Two requests of 1 MiB share a segment of 2 MiB, the third has the next."""
+    gpu, counts = card(), []
+    for _ in range(3):
+        gpu.malloc(MiB, pool="mine")
+        counts.append(len(gpu.segments()))
+    assert counts == [1, 1, 2]
+
+
+def test_record_stream_oom_of_pytorch() -> None:
+    """Blocks that wait for a stream come back when memory runs out, though nobody synchronized."""
+    gpu = CachingAllocator(total_bytes=GiB)
+    gpu.malloc(160 * MiB, stream=1)
+    for _ in range(100):
+        block = gpu.malloc(160 * MiB)
+        gpu.record_stream(block, 1)
+        gpu.free(block)
+    assert gpu.stats.num_alloc_retries > 0
+
+
 # --- expandable segments ----------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,6 @@ class CachingAllocator:
     def __init__(
         self, *, total_bytes: int, settings: Settings = DEFAULT, used_elsewhere_bytes: int = 0
     ) -> None:
-        self.settings = settings
         self._memory = Memory(total_bytes, settings, used_elsewhere_bytes)
         self._streams = Streams()
 
@@ -171,6 +170,24 @@ Block(address=0x400, size=512, state='active_allocated'))
         self._memory.private[name].released = True
 
     @property
+    def settings(self) -> Settings:
+        """The switches; they can be changed at any time, as vLLM does while it loads weights.
+
+        Examples
+        --------
+        >>> gpu = CachingAllocator(total_bytes=1 << 30, settings=Settings(max_split_bytes=20 << 20))
+        >>> weight = gpu.malloc(41 << 19)               # 20.5 MiB are not split
+        >>> gpu.settings = Settings()
+        >>> weight.size >> 19, gpu.malloc(41 << 19).size >> 19
+        (44, 41)
+        """
+        return self._memory.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._memory.settings = settings
+
+    @property
     def stats(self) -> Stats:
         """The counters as they are now."""
         return self._memory.stats()
@@ -198,7 +215,7 @@ Block(address=0x400, size=512, state='active_allocated'))
         if self.settings.expandable_segments:
             block = expandable.best_fit(free_list, size, stream)
         else:
-            block = next(free_list.at_least(size, stream), None)
+            block = next((b for b in free_list.at_least(size, stream) if b.region is None), None)
         limit = self.settings.max_split_bytes
         if block is None or (limit and self._too_big(block, size, limit)):
             return None
