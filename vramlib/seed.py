@@ -9,7 +9,7 @@ from vramlib import catalog, names, tables
 from vramlib._paths import data_dir
 from vramlib.components import model_weights
 from vramlib.estimate import estimate
-from vramlib.quantization_names import quantization_named
+from vramlib.readers.format_names import quantization_named
 from vramlib.specs import PART_COLORS, PART_KEYS, Estimate, ModelSpec
 from vramlib.units import GB, GiB, show
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vramlib import catalog, questions, tables
+from vramlib import catalog, tables
 from vramlib.estimate import estimate
+from vramlib.report import questions
 from vramlib.specs import Estimate
 from vramlib.units import GiB, MiB, round_up
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vramlib import catalog, fields, names
 from vramlib.claims import Verdict, spread
-from vramlib.claims_cases import (
+from vramlib.claims.cases import (
     MIXED,
     SMALL_CARD,
     Row,

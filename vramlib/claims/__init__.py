@@ -147,9 +147,9 @@ def verdicts() -> tuple[Verdict, ...]:
     ------
     KeyError : a claim that nothing computes
     """
-    from vramlib import claims_checks
+    from vramlib.claims import checks
 
-    return tuple(claims_checks.check(row) for row in catalog.table("table"))
+    return tuple(checks.check(row) for row in catalog.table("table"))
 
 
 def verdict(claim_id: str) -> Verdict:
@@ -173,7 +173,7 @@ def verdict_table(*part_keys: str) -> tables.Table:
     rows = [
         (
             v.claim["english"],
-            f"{SIGNS[v.verdict]} {v.verdict}",
+            _marked(v.verdict),
             f"{v.decisive.share:.0%}".replace("%", " %"),
             v.sentence,
         )
@@ -182,9 +182,14 @@ def verdict_table(*part_keys: str) -> tables.Table:
     return tables.table(("the seed says", "verdict", "inside", "what the numbers say"), rows)
 
 
-def numbers_table(*claim_ids: str) -> tables.Table:
-    """The numbers that decide, a row for each condition; of all claims where none is named."""
-    chosen = [v for v in verdicts() if not claim_ids or v.claim["id"] in claim_ids]
+def _marked(found: str) -> str:
+    """A verdict after its sign, in one piece that no line breaks."""
+    return f"{SIGNS[found]} {found}".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def numbers_table(*part_keys: str) -> tables.Table:
+    """The numbers that decide, a row for each condition: of these parts' claims, or of all where none is named."""
+    chosen = [v for v in verdicts() if not part_keys or v.claim["part"] in part_keys]
     rows = [_row(s) for v in chosen for s in v.spreads]
     return tables.table(
         ("asked of each", "n", "bounds", "inside", "smallest", "median", "largest", "largest is"), rows
@@ -198,7 +203,7 @@ def _row(s: Spread) -> tuple[str, ...]:
         return *head, "", "", "", ""
     (_, low), (name, high) = s.ordered[0], s.ordered[-1]
     sizes = [_number(value, s.unit) for value in (low, s.median, high)]
-    return *head, *sizes, name.rsplit("/", 1)[-1] if high > low else "all the same"
+    return *head, *sizes, "all the same" if sizes[0] == sizes[-1] else name.rsplit("/", 1)[-1]
 
 
 def _bounds(s: Spread) -> str:
@@ -209,12 +214,14 @@ def _bounds(s: Spread) -> str:
 
 
 def _number(value: float, unit: str = "") -> str:
-    """Three significant digits, no exponent.
+    """Three significant digits, no exponent; what rounds to nothing is named as such.
 
     Examples
     --------
     >>> _number(0.000123), _number(12.345, "GB"), _number(1234.6)
-    ('0.000123', '12.3 GB', '1,235')
+    ('< 0.001', '12.3 GB', '1,235')
     """
+    if 0 < value < 0.001:
+        return f"< 0.001 {unit}".strip()
     few = f"{float(f'{value:.3g}'):.10f}".rstrip("0").rstrip(".")
     return f"{f'{value:,.0f}' if value >= 1000 else few} {unit}".strip()

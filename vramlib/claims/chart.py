@@ -39,8 +39,11 @@ def shares(verdicts: Iterable[Verdict], *, title: str = "How much lies inside ea
         y=alt.Y("claim:N", sort=None, axis=alt.Axis(title=None, labelLimit=190, ticks=False)),
         tooltip=[alt.Tooltip(f"{name}:N") for name in ("claim", "verdict", "sign", "asked")],
     )
-    axis = alt.X("share:Q", title="inside the claim's bounds, %", scale=alt.Scale(domain=[0, 118]))
-    legend = alt.Legend(title=None, orient="bottom", labelExpr=_legend())
+    scale_x = alt.Scale(domain=[0, 135], nice=False)
+    axis = alt.X(
+        "share:Q", title="inside the bounds, %", scale=scale_x, axis=alt.Axis(values=[0, 25, 50, 75, 100])
+    )
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelExpr=_legend())
     bars = base.mark_bar().encode(x=axis, color=alt.Color("verdict:N", scale=scale, legend=legend))
     signs = base.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(x="share:Q", text="sign:N")
     words = ". ".join(f"{row['claim']}: {row['sign']}, {row['verdict']}" for row in rows)

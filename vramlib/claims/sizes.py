@@ -6,9 +6,8 @@ import dataclasses
 from typing import Any
 
 from vramlib import catalog, names
-from vramlib import claims_cases as cases
-from vramlib.claims import Verdict, spread
-from vramlib.claims_cases import (
+from vramlib.claims import Verdict, cases, spread
+from vramlib.claims.cases import (
     BIG_CARD,
     SMALL_CARD,
     Row,
@@ -21,7 +20,7 @@ from vramlib.claims_cases import (
 )
 from vramlib.components import cuda_context, fragmentation, model_weights
 from vramlib.estimate import estimate
-from vramlib.quantization_names import quantization_named
+from vramlib.readers.format_names import quantization_named
 from vramlib.specs import ModelSpec
 from vramlib.units import GB, MiB
 

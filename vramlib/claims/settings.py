@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vramlib import claims_sizes, tables
+from vramlib import tables
+from vramlib.claims import sizes
 from vramlib.estimate import estimate
 from vramlib.specs import PART_NAMES
 from vramlib.units import show
@@ -39,7 +40,7 @@ class Setting:
     def bytes(self) -> tuple[int, int]:
         """The row before and after [byte]."""
         if any(self.depth):
-            by_depth = claims_sizes.depth_bytes(self.depth)
+            by_depth = sizes.depth_bytes(self.depth)
             return by_depth[self.depth[0]], by_depth[self.depth[1]]
         return _row(self.part, self.before), _row(self.part, self.after)
 
@@ -101,7 +102,8 @@ def table(*part_keys: str) -> tables.Table:
     """
     chosen = [s for s in SETTINGS if not part_keys or s.part in part_keys]
     columns = ("row", "setting", "moved", "before", "after", "moves?", "why")
-    return tables.table(columns, [_cells(s) for s in chosen])
+    first = 1 if len(part_keys) == 1 else 0
+    return tables.table(columns[first:], [_cells(s)[first:] for s in chosen])
 
 
 def _cells(s: Setting) -> tuple[str, ...]:

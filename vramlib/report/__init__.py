@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vramlib import fields, options, questions, report_page, text
+from vramlib import fields, text
 from vramlib._paths import notebooks_dir
 from vramlib.estimate import estimate
+from vramlib.report import options, questions, sections
 from vramlib.specs import Estimate
 
 if TYPE_CHECKING:
@@ -56,21 +57,21 @@ class Page:
 
     def title(self) -> Markdown:
         """Heading, scenario and verdict."""
-        return _markdown(report_page.title(self.estimate))
+        return _markdown(sections.title(self.estimate))
 
     def bar(self) -> altair.LayerChart:
         """The eight parts against the card."""
         from vramlib import charts
 
-        return charts.parts_bar(self.estimate, labels=report_page.WORDS.get(self.language))
+        return charts.parts_bar(self.estimate, labels=sections.WORDS.get(self.language))
 
     def table(self) -> Table:
         """The eight parts with intervals and bases."""
-        return report_page.parts_table(self.estimate, self.language)
+        return sections.parts_table(self.estimate, self.language)
 
     def bases(self) -> Markdown:
         """What the bases mean."""
-        return _markdown(report_page.bases(self.estimate))
+        return _markdown(sections.bases(self.estimate))
 
     def answers(self) -> Table:
         """The workload, the start at the model's limit, the largest context: three answers."""
@@ -81,11 +82,11 @@ class Page:
 
     def budget(self) -> Table | None:
         """The engine's own sum."""
-        return report_page.budget_table(self.estimate)
+        return sections.budget_table(self.estimate)
 
     def concurrency(self) -> Markdown:
         """What the pool holds."""
-        return _markdown(report_page.concurrency(self.estimate))
+        return _markdown(sections.concurrency(self.estimate))
 
     def fit_map(self) -> altair.LayerChart:
         """Contexts and batches that fit."""
@@ -95,7 +96,7 @@ class Page:
 
     def formulas(self) -> Markdown:
         """Every formula with its numbers."""
-        return _markdown(report_page.formulas(self.estimate))
+        return _markdown(sections.formulas(self.estimate))
 
     def options_heading(self) -> Markdown:
         """What the table of options answers."""
@@ -109,15 +110,15 @@ class Page:
 
     def sources(self) -> Markdown:
         """Where the numbers come from."""
-        return _markdown(report_page.sources(self.estimate))
+        return _markdown(sections.sources(self.estimate))
 
     def versions(self) -> Table:
         """What the numbers were made with."""
-        return report_page.versions(self.estimate)
+        return sections.versions(self.estimate)
 
     def warnings(self) -> Markdown:
         """What to beware of."""
-        return _markdown(report_page.warnings(self.estimate))
+        return _markdown(sections.warnings(self.estimate))
 
     def results(self) -> None:
         """Put the numbers into the notebook as data, for programs that read it."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vramlib import claims_effects, claims_sizes
-from vramlib.claims import Verdict
-from vramlib.claims_cases import Check, Row
+from vramlib.claims import Verdict, effects, sizes
+from vramlib.claims.cases import Check, Row
 
 
 def check(row: Row) -> Verdict:
@@ -30,6 +29,6 @@ _EFFECTS = (
     "dynamic_memory_pool", "smart_batching", "cuda_graphs_speed", "quick_conversion",
 )  # fmt: skip
 CHECKS: Mapping[str, Check] = {
-    **{name: getattr(claims_sizes, name) for name in _SIZES},
-    **{name: getattr(claims_effects, name) for name in _EFFECTS},
+    **{name: getattr(sizes, name) for name in _SIZES},
+    **{name: getattr(effects, name) for name in _EFFECTS},
 }
