@@ -7,6 +7,7 @@ keep one fixed 32-bit state per sequence instead.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -377,3 +378,36 @@ def scenario_bytes(s: Scenario) -> Any:
         output_first=build_number(s.engine_version) >= OUTPUT_FIRST_BUILD,
     )
     return on_gpu
+
+
+def used_bytes(s: Scenario) -> Any:
+    """What the workload of a llama.cpp scenario really keeps in those buffers, summed over its GPUs.
+
+    Formula: Σ offloaded layers of tokens the layer can see · bytes per cell, or sequences · bytes per state
+
+    Parameters
+    ----------
+    s : a scenario of engine llama.cpp [-]
+
+    Returns
+    -------
+    Bytes of cells and states in use, at most ``scenario_bytes`` [byte]
+
+    Source
+    ------
+    As ``size_bytes``; a sliding layer keeps the tokens of its window.
+    """
+    types = {"cache_type_k": s.cache_type_k or "f16", "cache_type_v": s.cache_type_v or "f16"}
+    width = 0 if s.flash_attn else _widest_v(s.model)
+    first = build_number(s.engine_version) >= OUTPUT_FIRST_BUILD
+    on_gpu, _ = offloaded(s.model.num_hidden_layers, s.n_gpu_layers, output_first=first)
+    caches = Counter(c for i in on_gpu for c in s.model.layers[i].caches if c.kind != "cross")
+    used: Any = 0
+    for cache, layers in caches.items():
+        if cache.is_state:
+            used = used + layers * s.num_sequences * bytes_per_state(cache)
+            continue
+        row = bytes_per_cell(cache, v_width=width, **types)
+        for n, p, new in s.sequences:
+            used = used + layers * n * row * (minimum(p + new, cache.window) if cache.window else p + new)
+    return minimum(used, scenario_bytes(s))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vramlib.components import weight_types
+from vramlib.components import ggml, weight_types
 from vramlib.specs import DTYPE_BITS, Layer, ModelSpec, Part, QuantSpec, Scenario, Tensor, Term
 from vramlib.units import ceil_div, round_up, show_count
 
@@ -105,7 +105,8 @@ def quantized_bytes(rows: int, columns: int, quant: QuantSpec) -> tuple[int, ...
 
 def _pieces(t: Tensor, s: _Rule) -> tuple[int, ...]:
     """Bytes of each stored tensor behind one inventory tensor on this rank, for one of its ``count``."""
-    shape = rank_shape(t, tp=1 if t.role == "expert" and s.ep > 1 else s.tp, pad_vocab=s.fuse)
+    expert = t.role == "expert"
+    shape = rank_shape(t, tp=(1 if s.ep > 1 else s.expert_tp) if expert else s.tp, pad_vocab=s.fuse)
     if t.nbytes >= 0:
         return (ceil_div(t.nbytes * math.prod(shape), max(1, t.numel)),)
     if t.dtype and t.dtype not in STORED_BITS:
@@ -135,6 +136,7 @@ class _Rule:
     dtype_bits: int
     tp: int
     ep: int
+    expert_tp: int
     fuse: bool
     mxfp4_padding: tuple[int, int, int]
 
@@ -188,6 +190,7 @@ def stored_sizes(
     dtype_bits: int = 16,
     tp: int = 1,
     ep: int = 1,
+    dp: int = 1,
     pp: int = 1,
     stage: int = 0,
     fuse: bool = True,
@@ -201,6 +204,7 @@ def stored_sizes(
     quant : compression of its linear layers, or None [-]
     dtype_bits : width of everything that is not compressed [bit]
     tp, ep, pp : tensor, expert and pipeline parallel degrees [-]
+    dp : data-parallel degree: without expert parallelism each expert is cut over tp · dp ranks [-]
     stage : pipeline stage, 0 first [-]
     fuse : store q, k, v as one tensor and stack experts, as serving engines do [-]
     mxfp4_padding : steps that MXFP4 experts are padded to: hidden size, width in w13, width in w2 [element]
@@ -213,7 +217,7 @@ def stored_sizes(
     ------
     vLLM 0.33 weight loading; sharding as in vllm/model_executor/layers/linear.py.
     """
-    rule = _Rule(quant, dtype_bits, tp, ep, fuse, mxfp4_padding)
+    rule = _Rule(quant, dtype_bits, tp, ep, tp * dp, fuse, mxfp4_padding)
     sizes: Counter[int] = Counter()
     for layer, n in stage_layers(model, pp, stage):
         for size, count in _group_sizes(layer.tensors, rule).items():
@@ -286,6 +290,7 @@ def rank(s: Scenario, stage: int = 0) -> dict[str, object]:
         "dtype_bits": DTYPE_BITS[s.dtype],
         "tp": s.tensor_parallel_size,
         "ep": ep,
+        "dp": s.data_parallel_size if s.engine in ("vllm", "sglang") else 1,
         "pp": s.pipeline_parallel_size,
         "stage": stage,
         "fuse": s.engine in ("vllm", "sglang"),
@@ -341,11 +346,116 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
                     source="vLLM 0.33, vllm/model_executor/layers/attention/mla_attention.py",
                 )
             )
-    return tuple(found)
+    return (*found, *_slot_terms(s, stage)) if s.engine in ("vllm", "sglang") else tuple(found)
+
+
+def drafter_bytes(s: Scenario) -> int:
+    """Weights of the drafter on one rank; a model's own prediction layers are compressed as their format says [byte].
+
+    Formula: Σ out · in · b_w / 8 over the drafter's tensors
+    """
+    if s.drafter is None:
+        return 0
+    quant = s.quant if s.drafter.name.startswith(s.model.name) else s.drafter.quantization
+    if quant is not None and "mtp" in drafter_words(s):
+        quant = None
+    plain = {k: v for k, v in rank(s).items() if k not in ("quant", "pp", "stage")}
+    own = tensor_bytes(s.drafter, quant=quant, **plain)
+    return own + absorbed_mla_bytes(
+        s.drafter, tp=s.tensor_parallel_size, dtype_bits=DTYPE_BITS[s.dtype]
+    ) * bool(s.drafter.kv_lora_rank)
+
+
+def drafter_words(s: Scenario) -> tuple[str, ...]:
+    """What the config calls its prediction layers; layers called mtp stay in 16 bit in compressed files."""
+    text = s.model.config.get("text_config")
+    text = text if isinstance(text, dict) else {}
+    return tuple(name.split("_")[0] for name in (*s.model.config, *text) if name.startswith("mtp_"))
+
+
+@functools.lru_cache(1024)
+def lora_bytes(
+    model: ModelSpec,
+    *,
+    max_loras: int,
+    max_lora_rank: int,
+    tp: int = 1,
+    pp: int = 1,
+    stage: int = 0,
+    bits: int = 16,
+) -> int:
+    """Slots that an engine keeps for adapters: two thin matrices beside every linear layer, for each adapter.
+
+    Formula: max_loras · r · Σ (in + out / tp) · b / 8;  row-parallel layers: (in / tp + out)
+
+    Parameters
+    ----------
+    model : the layers that adapters may change: all but experts and routers [-]
+    max_loras, max_lora_rank : adapters in one batch, and their largest rank r [-]
+    tp, pp, stage : parallel degrees and this stage [-]
+    bits : width of an adapter's number [bit]
+
+    Returns
+    -------
+    Bytes of all slots on one rank [byte]
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> lora_bytes(catalog.model("Llama-3.1-8B"), max_loras=4, max_lora_rank=16) >> 20
+    320
+
+    Source
+    ------
+    vLLM 0.19, vllm/lora/layers/column_parallel_linear.py create_lora_weights: lora_a_stacked, lora_b_stacked.
+    """
+    total = 0
+    for layer, n in stage_layers(model, pp, stage):
+        for t in layer.tensors:
+            if t.linear and len(t.shape) == 2 and t.role in ("attention", "mlp", "shared_expert"):
+                total += n * t.count * sum(rank_shape(t, tp=tp))
+    return max_loras * max_lora_rank * total * bits // 8
+
+
+def _slot_terms(s: Scenario, stage: int) -> list[Term]:
+    """Adapters' slots and a drafter, where the launch asks for them."""
+    found, bits, tp = [], DTYPE_BITS[s.dtype], s.tensor_parallel_size
+    if s.drafter is not None and stage == s.pipeline_parallel_size - 1:
+        found.append(
+            Term(
+                name="drafter",
+                bytes=drafter_bytes(s),
+                formula="Σ out · in · b_w / 8",
+                worked=f"{s.drafter.name}: {show_count(s.drafter.params_total)} parameters",
+                source="vLLM 0.25, vllm/v1/spec_decode: embedding and head are shared with the model",
+                basis="modelled",
+            )
+        )
+    if s.enable_lora:
+        slots = lora_bytes(
+            s.model,
+            max_loras=s.max_loras,
+            max_lora_rank=s.max_lora_rank,
+            tp=tp,
+            pp=s.pipeline_parallel_size,
+            stage=stage,
+            bits=bits,
+        )
+        found.append(
+            Term(
+                name="LoRA slots",
+                bytes=slots,
+                formula="max_loras · r · Σ (in + out) · b",
+                worked=f"{s.max_loras} · {s.max_lora_rank} · … · {bits // 8} = {slots:,} B",
+                source="vLLM 0.19, vllm/lora/layers/column_parallel_linear.py create_lora_weights",
+            )
+        )
+    return found
 
 
 def _llamacpp_term(s: Scenario) -> Term:
-    on_gpu, on_cpu = weight_types.model_buffer_bytes(s.model, s.quantization, s.n_gpu_layers)
+    build = ggml.build_number(s.engine_version)
+    on_gpu, on_cpu = weight_types.model_buffer_bytes(s.model, s.quantization, s.n_gpu_layers, build=build)
     return Term(
         name="model buffer",
         bytes=ceil_div(on_gpu, s.world_size),
