@@ -26,12 +26,12 @@ from vramlib.allocator.traces import (
     replay,
     stranding_trace,
 )
-from vramlib.allocator.weights import scenario_weight_trace, weight_trace
+from vramlib.allocator.weights import rounding_bytes, scenario_weight_trace, weight_trace
 
 __all__ = [
     "ALLOCATED", "AWAITING_FREE", "INACTIVE", "Block", "BlockPool", "BlockView", "CachingAllocator", "Cell",
     "ContiguousSlots", "Engine", "Event", "KvBlock", "Moment", "OutOfMemoryError", "PagedCache", "Request", "Segment",
     "Settings", "Stats", "Step", "Usage", "block_bytes", "dynamic_cache_trace", "last_stats", "plain_plan",
-    "poisson_requests", "random_trace", "replay", "scenario_weight_trace", "segment_bytes", "serve", "stranding_trace",
-    "weight_trace",
+    "poisson_requests", "random_trace", "replay", "rounding_bytes", "scenario_weight_trace", "segment_bytes", "serve",
+    "stranding_trace", "weight_trace",
 ]  # fmt: skip

@@ -92,6 +92,15 @@ class Table:
 def plain_plan(*, bytes_per_token: int, block_size: int = 16) -> Pool:
     """The plan of a model whose layers all keep every token: one group, one table.
 
+    Parameters
+    ----------
+    bytes_per_token : keys and values of one token in all layers [byte]
+    block_size : tokens in a block [token]
+
+    Returns
+    -------
+    A plan as ``components.kv_pool`` makes them [-]
+
     Examples
     --------
     >>> plain_plan(bytes_per_token=131_072).bytes_per_block

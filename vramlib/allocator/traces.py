@@ -45,7 +45,8 @@ class Step(NamedTuple):
 def replay(trace: Iterable[Event], allocator: CachingAllocator) -> Iterator[Step]:
     """Play a trace on an allocator, one step at a time.
 
-    An out-of-memory becomes a step with its ``error``; the trace goes on without that tensor.
+    Between two steps the allocator can be looked at: ``allocator.segments()`` is then the picture after the step just
+    given. An out-of-memory becomes a step with its ``error``; the trace goes on without that tensor.
 
     Parameters
     ----------
@@ -125,6 +126,15 @@ def _manage(event: Event, allocator: CachingAllocator) -> None:
 def last_stats(trace: Iterable[Event], allocator: CachingAllocator) -> Stats:
     """The counters after the whole trace.
 
+    Parameters
+    ----------
+    trace : what the program does, in order [-]
+    allocator : a fresh allocator, or one that already holds blocks [-]
+
+    Returns
+    -------
+    Counters and peaks [byte]
+
     Raises
     ------
     OutOfMemoryError: a request of the trace found no room.
@@ -187,6 +197,10 @@ def random_trace(
     max_live : tensors held at once, at most [-]
     num_streams : streams that requests are spread over [-]
 
+    Returns
+    -------
+    Events ``malloc`` and ``free`` [-]
+
     Examples
     --------
     >>> first, *_ = random_trace(num_events=10, seed=3)
@@ -212,6 +226,14 @@ def stranding_trace(*, num_steps: int = 8) -> Iterator[Event]:
     """Workspaces that grow a little each time, and a small tensor kept after each: gaps that nothing fits into.
 
     The kept tensor is cut from the workspace just freed, so the next, larger workspace needs a segment of its own.
+
+    Parameters
+    ----------
+    num_steps : workspaces, of 12, 14, 16, ... MiB [-]
+
+    Returns
+    -------
+    Events [-]
 
     Examples
     --------

@@ -7,12 +7,17 @@ Sizes come from ``model_weights.stored_sizes``, asked group by group, so that a 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vramlib.allocator.traces import Event
+from vramlib.allocator.caching import CachingAllocator
+from vramlib.allocator.settings import Settings
+from vramlib.allocator.traces import Event, last_stats
 from vramlib.components import model_weights
 from vramlib.specs import Layer, ModelSpec, Scenario, Tensor
+from vramlib.units import GiB
 
 Named = tuple[str, int]
 
@@ -67,6 +72,14 @@ def weight_trace(model: ModelSpec, **rank: Any) -> Iterator[Event]:
 def scenario_weight_trace(s: Scenario) -> Iterator[Event]:
     """The trace of one rank of a scenario without pipeline stages.
 
+    Parameters
+    ----------
+    s : model, engine, precision and tensor-parallel degree [-]
+
+    Returns
+    -------
+    One ``malloc`` for each stored tensor [-]
+
     Examples
     --------
     >>> from vramlib import resolve
@@ -81,6 +94,39 @@ def scenario_weight_trace(s: Scenario) -> Iterator[Event]:
     vLLM issue 15815 logged 30.7098 GiB for that model on two ranks.
     """
     return weight_trace(s.model, **model_weights.rank(s))
+
+
+@functools.lru_cache(256)
+def rounding_bytes(model: ModelSpec, max_split_bytes: int = 0, **rank: Any) -> int:
+    """What rounding adds to the weights of one rank, with tensors of 1 to 10 MiB placed in the segments they share.
+
+    Formula: Σ (allocated − requested) after the whole trace
+
+    Parameters
+    ----------
+    model : inventory [-]
+    max_split_bytes : blocks this big are not split while loading; 0 is no limit [byte]
+    rank : the keywords of ``model_weights.stored_sizes`` [-]
+
+    Returns
+    -------
+    Bytes beyond the tensors themselves [byte]
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> model = catalog.model("Qwen/Qwen2.5-7B-Instruct")
+    >>> rounding_bytes(model) >> 20, rounding_bytes(model, 20 << 20) >> 20
+    (57, 99)
+
+    Source
+    ------
+    PyTorch's allocator as simulated here; 21 vLLM logs agree to 0.005 GiB.
+    """
+    trace = list(weight_trace(model, **rank))
+    room = 2 * sum(event.nbytes for event in trace) + GiB
+    gpu = CachingAllocator(total_bytes=room, settings=Settings(max_split_bytes=max_split_bytes))
+    return last_stats(trace, gpu).rounding_bytes
 
 
 def _rope_tables(model: ModelSpec, dtype_bits: int) -> list[Named]:
@@ -103,7 +149,13 @@ def _layer_sizes(model: ModelSpec, layer: Layer, rank: dict[str, Any]) -> tuple[
 
 def _end_sizes(model: ModelSpec, tensors: Iterable[Tensor], rank: dict[str, Any]) -> list[Named]:
     bare = dataclasses.replace(model, num_hidden_layers=1, layers=(Layer(tensors=()),), head=(), towers=())
-    return [n for t in tensors for n in _named(t.name, dataclasses.replace(bare, embedding=(t,)), rank)]
+    seen: Counter[str] = Counter()
+    found: list[Named] = []
+    for t in tensors:
+        seen[t.name] += 1
+        name = t.name if seen[t.name] == 1 else f"{t.name} #{seen[t.name]}"
+        found.extend(_named(name, dataclasses.replace(bare, embedding=(t,)), rank))
+    return found
 
 
 def _groups(tensors: Iterable[Tensor], *, fuse: bool) -> dict[str, list[Tensor]]:
