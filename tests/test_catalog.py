@@ -13,7 +13,9 @@ from vramlib.units import GiB, MiB
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = sorted(
-    p.relative_to(ROOT / "data").with_suffix("").as_posix() for p in (ROOT / "data").rglob("*.csv")
+    p.relative_to(ROOT / "data").with_suffix("").as_posix()
+    for p in (ROOT / "data").rglob("*.csv")
+    if p.stem != "messages"  # words of the workbook itself, no facts
 )
 
 # Totals as tools printed them, with the digits they printed; the address stands in the card's row.
