@@ -138,6 +138,11 @@ def enable() -> None:
     altair.renderers.enable("workbook")
 
 
+def loaded() -> bool:
+    """Whether ``enable`` has loaded Vega into this notebook's page."""
+    return bool(_loaders)
+
+
 def _svg(spec: dict[str, Any]) -> str:
     """The picture: it has no page to take its width from, and an image's inner labels are read by no one."""
     fixed = {**spec, "width": STATIC_WIDTH} if spec.get("width") == "container" else spec
