@@ -1,0 +1,1 @@
+"""What each notebook needs beyond the components: its widget, its curves, its exercises. Pure, tested, no kernel."""
