@@ -261,3 +261,23 @@ def lab(language: str, lab_arguments: tuple[str, ...]) -> None:
     from vramlib import lab as labs
 
     labs.start(language, lab_arguments)
+
+
+@main.command(cls=Scenario)
+@click.argument("log", metavar="LOG")
+@click.option("--model", help="where the log names none: catalogue name, or path as for vram estimate")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object instead of text; sizes in bytes")
+def explain(log: str, model: str | None, as_json: bool, **given: Any) -> None:
+    """What an engine's log means, beside the estimate.
+
+    LOG is a start-up log of vLLM, SGLang or llama.cpp, an out-of-memory message or an nvidia-smi table, whole or
+    in part; - reads standard input. Flags say what the log does not, and win over what it does.
+    """
+    from vramlib import logs
+
+    words = {k: v for k, v in {"model": model, **given}.items() if v is not None}
+    told = logs.explain(sys.stdin.buffer, **words) if log == "-" else logs.explain_file(log, **words)
+    click.echo(json.dumps(told.to_dict(), indent=2, ensure_ascii=False) if as_json else str(told))
+
+
+_field_flags(explain)
