@@ -80,11 +80,24 @@ def scale(value: Any, factor: float) -> Any:
     250
     """
     product = value * factor
-    if hasattr(product, "shape"):
-        import numpy
+    if not hasattr(product, "shape"):
+        return round(product)
+    return product.round().astype("int64") if product.dtype.kind == "f" else product
 
-        return numpy.rint(product).astype("int64")
-    return round(product)
+
+def choose(condition: Any, yes: Any, no: Any) -> Any:
+    """One of two values; element by element where the condition is a numpy array.
+
+    Examples
+    --------
+    >>> choose(3 > 2, "yes", "no")
+    'yes'
+    """
+    if not hasattr(condition, "shape"):
+        return yes if condition else no
+    import numpy
+
+    return numpy.where(condition, yes, no)
 
 
 def show(size: float, digits: int = 2) -> str:

@@ -8,7 +8,8 @@ keep one fixed 32-bit state per sequence instead.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+import functools
+from collections import Counter
 from typing import Any
 
 from vramlib.components.ggml import CACHE_TYPES, OUTPUT_FIRST_BUILD, block, build_number, offloaded, row_bytes
@@ -289,16 +290,23 @@ def size_bytes(
     v_width = 0 if flash_attn else _widest_v(model)
     on_gpu, _ = offloaded(model.num_hidden_layers, n_gpu_layers, output_first=output_first)
 
-    def total(layers: Iterable[Layer]) -> Any:
+    def total(first: int, end: int) -> Any:
         return sum(
-            layer_bytes(
+            n * layer_bytes(
                 layer, n_ctx=n_ctx, n_seq_max=n_seq_max, n_ubatch=n_ubatch, cache_type_k=cache_type_k,
                 cache_type_v=cache_type_v, kv_unified=kv_unified, swa_full=swa_full, v_width=v_width,
             )
-            for layer in layers
+            for layer, n in _counted(model, first, end)
         )  # fmt: skip
 
-    return total(model.layers[i] for i in on_gpu), total(model.layers[: on_gpu.start])
+    return total(on_gpu.start, on_gpu.stop), total(0, on_gpu.start)
+
+
+@functools.lru_cache(1024)
+def _counted(model: ModelSpec, first: int, end: int) -> tuple[tuple[Layer, int], ...]:
+    """Layers of a range by what they keep, each kind once with how many there are."""
+    kinds = Counter(layer.caches for layer in model.layers[first:end])
+    return tuple((Layer(tensors=(), caches=caches), n) for caches, n in kinds.items())
 
 
 def mask_cells(

@@ -6,6 +6,7 @@ and stores norms, routers, biases and convolutions in 32 bit. A tied embedding i
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
@@ -253,6 +254,7 @@ def _head_bytes(model: ModelSpec, r: Recipe) -> int:
     return sum(tensor_bytes(t, "plain" if len(t.shape) < 2 else "output", r, model) for t in model.head)
 
 
+@functools.lru_cache(1024)
 def model_buffer_bytes(
     model: ModelSpec, name: str, n_gpu_layers: int = -1, *, build: int = OUTPUT_FIRST_BUILD
 ) -> tuple[int, int]:
@@ -293,6 +295,7 @@ def model_buffer_bytes(
     return gpu, cpu
 
 
+@functools.lru_cache(1024)
 def streamed_bytes(
     model: ModelSpec, name: str, n_gpu_layers: int = -1, *, build: int = OUTPUT_FIRST_BUILD
 ) -> tuple[int, int]:
