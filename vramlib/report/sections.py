@@ -127,7 +127,7 @@ def budget_table(e: Estimate) -> tables.Table | None:
 
 
 def _signed(sign: str, name: str, size: int) -> tuple[str, str, str]:
-    gib, gb = f"{size / GiB:.2f}", f"{size / GB:.2f}"
+    gib, gb = (f"{size / unit:.2f}".replace("-", "−") for unit in (GiB, GB))
     if sign == "=":
         return f"**= {name}**", f"**{gib}**", f"**{gb}**"
     return f"{sign} {name}".strip(), f"{sign} {gib}".strip(), f"{sign} {gb}".strip()
