@@ -7,7 +7,6 @@ keep one fixed 32-bit state per sequence instead.
 
 from __future__ import annotations
 
-from collections import Counter
 import functools
 from collections import Counter
 from typing import Any
