@@ -167,6 +167,16 @@ def test_a_big_free_block_serves_neither_a_small_request_nor_one_much_smaller() 
     assert gpu.malloc(82 * MiB).size == 100 * MiB
 
 
+def test_limits_are_met_exactly() -> None:
+    """A rest of 512 B is split from a small block; a free block of just the split limit is too big for less."""
+    gpu = card(max_split_bytes=20 * MiB)
+    gpu.malloc(MiB)
+    assert gpu.malloc(MiB - 512).size == MiB - 512
+    gpu.free(gpu.malloc(20 * MiB))
+    gpu.malloc(12 * MiB)
+    assert gpu.stats.reserved_bytes == (2 + 20 + 12) * MiB
+
+
 # --- streams, private pools, giving back ------------------------------------------------------------------------
 
 
@@ -227,6 +237,14 @@ def test_only_enough_big_blocks_go_back_when_a_split_limit_is_set() -> None:
     gpu.malloc(70 * MiB)
     assert (gpu.stats.num_device_free, gpu.stats.num_alloc_retries) == (1, 0)
     assert gpu.stats.reserved_bytes == 150 * MiB
+
+
+def test_several_big_blocks_go_back_largest_first_until_enough() -> None:
+    gpu = card(total_bytes=190 * MiB, max_split_bytes=20 * MiB)
+    for block in [gpu.malloc(n * MiB) for n in (50, 30, 40)]:
+        gpu.free(block)
+    gpu.malloc(80 * MiB)
+    assert gpu.stats.reserved_bytes == (30 + 80) * MiB
 
 
 def test_a_graph_being_captured_may_not_empty_the_cache() -> None:
@@ -431,11 +449,12 @@ def test_whole_pages_inside_a_free_block_go_back() -> None:
 
 
 def test_the_open_end_is_used_last() -> None:
+    """[10 free][4 held][6 free, open]: 5 MiB go into the 10, since the 6 could still grow."""
     gpu = card(expandable_segments=True)
-    first, _second = gpu.malloc(8 * MiB), gpu.malloc(4 * MiB)  # [8][4][8 free, open]
+    first, _second = gpu.malloc(10 * MiB), gpu.malloc(4 * MiB)
     place = first.address
     gpu.free(first)
-    assert gpu.malloc(7 * MiB).address == place
+    assert gpu.malloc(5 * MiB).address == place
 
 
 # --- loading weights: "Model loading took" ------------------------------------------------------------------------
