@@ -327,10 +327,10 @@ def test_prompts_are_computed_in_chunks() -> None:
     assert engine.finished == 1
 
 
-@pytest.mark.parametrize("budget", [2048, 32])
-def test_the_youngest_gives_way_and_comes_back(budget: int) -> None:
+@pytest.mark.parametrize(("budget", "sharing"), [(2048, True), (32, False)])
+def test_the_youngest_gives_way_and_comes_back(budget: int, sharing: bool) -> None:
     """Two requests of 96 tokens in 10 blocks: the second is preempted, and waits at least for the next step."""
-    engine = Engine(PagedCache(PLANS["full"], 11), max_num_batched_tokens=budget)
+    engine = Engine(PagedCache(PLANS["full"], 11, prefix_caching=sharing), max_num_batched_tokens=budget)
     for name in ("old", "young"):
         engine.add(request(name, 64, 32))
     while not engine.preemptions:
@@ -338,8 +338,8 @@ def test_the_youngest_gives_way_and_comes_back(budget: int) -> None:
     assert [sequence.request.name for sequence in engine.running] == ["old"]
     assert [sequence.request.name for sequence in engine.waiting] == ["young"]
     list(serve([], engine))
-    assert (engine.finished, engine.preemptions) == (2, 1)
-    assert engine.hit_tokens >= 64, "its full blocks were still there"
+    assert engine.finished == 2
+    assert engine.hit_tokens >= 64 * sharing, "its full blocks were still there"
 
 
 def test_the_running_limit_holds() -> None:
