@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vramlib._paths import notebooks_dir
-from vramlib.estimate import estimate
 from vramlib.report.pages import NAMES, Page, UnusableError, page, read
 from vramlib.specs import Estimate
 
@@ -75,7 +74,7 @@ def default_path(e: Estimate) -> Path:
 
     Examples
     --------
-    >>> default_path(estimate(model="Llama-3.1-8B", gpu="L4")).as_posix()
+    >>> default_path(read({"model": "Llama-3.1-8B", "gpu": "L4"}).estimate).as_posix()
     'reports/Llama-3.1-8B--L4.html'
     """
     return Path("reports") / f"{_file_name(e.model.name)}--{_file_name(e.gpu.name)}.html"
