@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vramlib import bounds, budget, kinds, refit, runs
-from vramlib.components import kv_pool
+from vramlib.components import compute_buffer, kv_cache, kv_cells, kv_pool
 from vramlib.runs import Run
 from vramlib.specs import Scenario
 from vramlib.units import maximum
@@ -29,7 +29,7 @@ MEASURES = {
         "pool_arithmetic",
     ),
     "sglang": ("weights", "kv_pool", "kv_tokens"),
-    "llamacpp": ("model_buffer", "kv_buffer", "compute_buffer"),
+    "llamacpp": ("model_buffer", "kv_buffer", "kv_rows", "compute_buffer"),
 }
 
 
@@ -91,17 +91,18 @@ def predict(s: Scenario) -> dict[str, tuple[float, float, float]]:
 
 
 def _buffers(s: Scenario) -> dict[str, tuple[float, float, float]]:
-    from vramlib.components import compute_buffer
-
-    b = budget.of(s)
-    terms = compute_buffer.scenario_terms(s)
-    scale = s.world_size
-    low = sum(t.bytes if t.low is None else t.low for t in terms) * scale
-    high = sum(t.bytes if t.high is None else t.high for t in terms) * scale
+    """llama.cpp's three buffers, and its rows of attention without recurrent states."""
+    b = budget.of(s) or budget.Budget()
+    [term] = compute_buffer.scenario_terms(s)
+    states = (
+        sum(kv_cells.bytes_per_state(c) * n for c, n in kv_cache.stage_caches(s) if c.is_state) * s.n_seq_max
+    )
+    scale = b.compute_buffer_bytes / max(1, term.bytes)
     return {
         "model_buffer": (b.model_buffer_bytes,) * 3,
         "kv_buffer": (b.kv_buffer_bytes,) * 3,
-        "compute_buffer": (b.compute_buffer_bytes, low, high),
+        "kv_rows": (b.kv_buffer_bytes - states,) * 3,
+        "compute_buffer": (b.compute_buffer_bytes, term.low * scale, term.high * scale),
     }
 
 
@@ -141,7 +142,9 @@ def _folds(known: Iterable[Run], by: Callable[[Run], str]) -> dict[str, Mapping[
     return {group: refit.constants(r for r in known if by(r) != group) for group in {by(r) for r in known}}
 
 
-def _compare(run: Run, without_family: Mapping[Any, Any], without_source: Mapping[Any, Any]) -> Iterable[Comparison]:
+def _compare(
+    run: Run, without_family: Mapping[Any, Any], without_source: Mapping[Any, Any]
+) -> Iterable[Comparison]:
     own = predict(refit.with_constants(run.scenario, without_family))
     other = predict(refit.with_constants(run.scenario, without_source))
     tags = kinds.tags(run.scenario)

@@ -10,6 +10,8 @@ from vramlib.components import fragmentation, framework_buffers, model_weights
 from vramlib.specs import Budget, Scenario
 
 Interval = tuple[Any, Any]
+DRIVER_SHARE = 0.01
+"""Totals that one card prints under different drivers lie within this share: data/gpu_readings.csv."""
 
 
 def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
@@ -41,14 +43,16 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
     found: dict[str, Interval] = {
         "weights": (weights.low_bytes + rounding, weights.high_bytes + rounding),
         "activation_peak": budget.activation_interval(s, stage),
-        "non_torch": (growth["low"][side], growth["high"][side]),
+        "non_torch": tuple(
+            b.non_torch_bytes + growth[end][side] - growth["value"][side] for end in ("low", "high")
+        ),
         "cuda_graph": tuple(framework_buffers.cuda_graph_bytes(s, stage, end) for end in ("low", "high")),
     }
     return found | {"kv_pool": _pool(s, b, found)}
 
 
 def _pool(s: Scenario, b: Budget, found: dict[str, Interval]) -> Interval:
-    """More of anything else is less pool."""
+    """More of anything else is less pool; a card's total differs between drivers where it is not given."""
     charged = {
         "weights": b.weights_bytes,
         "activation_peak": b.activation_peak_bytes,
@@ -56,6 +60,9 @@ def _pool(s: Scenario, b: Budget, found: dict[str, Interval]) -> Interval:
     }
     if s.engine_spec.value("charges_cuda_graphs"):
         charged["cuda_graph"] = b.cuda_graph_bytes
-    below = math.hypot(*(found[k][1] - v for k, v in charged.items()))
-    above = math.hypot(*(v - found[k][0] for k, v in charged.items()))
+    card = (
+        0 if s.gpu.memory_basis == "given" else s.gpu.memory_bytes * s.gpu_memory_utilization * DRIVER_SHARE
+    )
+    below = math.hypot(card, *(found[k][1] - v for k, v in charged.items()))
+    above = math.hypot(card, *(v - found[k][0] for k, v in charged.items()))
     return b.kv_pool_bytes - below, b.kv_pool_bytes + above

@@ -8,13 +8,16 @@ figures that an engine prints in its start-up log.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
+from vramlib.answers import chosen
 from vramlib.components import (
     activations,
     compute_buffer,
     cuda_context,
+    encoder,
     fragmentation,
     framework_buffers,
     kv_cache,
@@ -25,7 +28,7 @@ from vramlib.components import (
     prefill_padding,
 )
 from vramlib.specs import DTYPE_BITS, Budget, Scenario
-from vramlib.units import maximum
+from vramlib.units import maximum, scale
 
 
 def of(s: Scenario) -> Budget | None:
@@ -52,12 +55,14 @@ def of(s: Scenario) -> Budget | None:
         return None
     stages = range(s.pipeline_parallel_size)
     one = _vllm if s.engine == "vllm" else _sglang
-    found = [one(s, stage) for stage in stages]
-    return (
-        min(found, key=lambda b: (b.num_blocks is not None, b.num_blocks or 0))
-        if len(found) > 1
-        else found[0]
-    )
+    return functools.reduce(_tighter, (one(s, stage) for stage in stages))
+
+
+def _tighter(a: Budget, b: Budget) -> Budget:
+    """The one of two stages with fewer blocks; a stage without blocks comes first."""
+    if a.num_blocks is None or b.num_blocks is None:
+        return a if a.num_blocks is None else b
+    return chosen(b.num_blocks < a.num_blocks, b, a)
 
 
 def weights_bytes(s: Scenario, stage: int = 0) -> int:
@@ -68,7 +73,8 @@ def weights_bytes(s: Scenario, stage: int = 0) -> int:
 def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
     """Peak that vLLM measures while it profiles: a full step, the sampler at every slot, workspaces, encoder.
 
-    Formula: max(forward (+ MLA context expanded), sampler) + fused-MoE workspace + encoder cache
+    Formula: max(max(forward (+ MLA context expanded), sampler) + fused-MoE workspace, vision tower)
+    + encoder cache + pixels
     """
     last = stage == s.pipeline_parallel_size - 1
     tokens, rows = s.max_num_batched_tokens, s.max_num_seqs
@@ -79,13 +85,17 @@ def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> An
             s.model, context, tp=s.tensor_parallel_size, b=s.dtype_bytes
         )
         peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + expanded)
-    kept = prefill_padding.kept_workspace_bytes(s)
-    return peak + kept + (prefill_padding.encoder_cache_bytes(s) if stage == 0 else 0)
+    peak = peak + prefill_padding.kept_workspace_bytes(s)
+    if stage or not s.model.towers:
+        return peak
+    return maximum(peak, encoder.tower_bytes(s)) + encoder.cache_bytes(s) + encoder.pixel_bytes(s)
 
 
 def activation_interval(s: Scenario, stage: int = 0) -> tuple[Any, Any]:
-    """Low and high of the activation peak under the intervals of its constants [byte]."""
-    return activation_peak_bytes(s, stage, "low"), activation_peak_bytes(s, stage, "high")
+    """Low and high of the activation peak: its constants' intervals, and what small tensors and images add [byte]."""
+    share = 0.08 if s.model.towers else 0.03
+    low, high = activation_peak_bytes(s, stage, "low"), activation_peak_bytes(s, stage, "high")
+    return scale(low, 1 - share), scale(high, 1 + share)
 
 
 def parallel_side(s: Scenario) -> str:
@@ -94,8 +104,12 @@ def parallel_side(s: Scenario) -> str:
 
 
 def non_torch_bytes(s: Scenario) -> int:
-    """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte]."""
-    return int(s.engine_spec.value("non_torch_growth_bytes")[parallel_side(s)])
+    """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte].
+
+    vLLM 0.6.4 and 0.6.5 count the context too.
+    """
+    grown = int(s.engine_spec.value("non_torch_growth_bytes")[parallel_side(s)])
+    return grown + (s.gpu.cuda_context_bytes if s.engine_spec.value("charges_context") else 0)
 
 
 def requested_bytes(s: Scenario) -> Any:
@@ -210,7 +224,7 @@ def _llamacpp(s: Scenario) -> Budget:
     return Budget(
         model_buffer_bytes=model_weights.size_bytes(s) * s.world_size,
         kv_buffer_bytes=total,
-        compute_buffer_bytes=sum(t.bytes for t in compute_buffer.scenario_terms(s)) * s.world_size,
+        compute_buffer_bytes=compute_buffer.scenario_total_bytes(s),
         kv_pool_tokens=s.max_model_len,
         kv_bytes_at_max_model_len=total,
         max_concurrency=slots / 1,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vramlib import repacks
 from vramlib._paths import data_dir
 from vramlib.readers.config import plain, spec
 from vramlib.readers.format_names import file_types, rows
@@ -91,6 +92,7 @@ def model(name: str) -> ModelSpec:
     if found.quantization:
         mix = found.quantization in _file_type_words().values()
         quant = file_types().get(found.quantization) or rows().get(found.quantization)
+        quant = repacks.as_published(quant, name, built)
         built = replace(attach(plain(built), quant), gguf_file_type=found.quantization if mix else "")
     return replace(built, warnings=(found.note, *built.warnings)) if found.note else built
 

@@ -18,7 +18,12 @@ from vramlib.runs import Run
 from vramlib.specs import Scenario
 
 Key = tuple[str, str]
-FITTED = ("sampler_bytes_per_logit", "forward_hidden_factor", "non_torch_growth_bytes", "cuda_graph_pool_bytes")
+FITTED = (
+    "sampler_bytes_per_logit",
+    "forward_hidden_factor",
+    "non_torch_growth_bytes",
+    "cuda_graph_pool_bytes",
+)
 
 
 def implied_sampler(run: Run) -> float | None:
@@ -76,7 +81,9 @@ def constants(runs: Iterable[Run]) -> dict[Key, dict[str, Any]]:
             key = (name, spec.constants[name]["from"])
             rows[key] = spec.constants[name]
             found[key].append(value)
-    return {key: dict(rows[key]) | {"value": _value(key[0], rows[key], values)} for key, values in found.items()}
+    return {
+        key: dict(rows[key]) | {"value": _value(key[0], rows[key], values)} for key, values in found.items()
+    }
 
 
 def _implied(run: Run) -> dict[str, Any]:
@@ -107,7 +114,5 @@ def _value(name: str, row: Mapping[str, Any], values: list[Any]) -> Any:
 def with_constants(s: Scenario, new: Mapping[Key, Mapping[str, Any]]) -> Scenario:
     """The scenario under refitted constants."""
     spec = s.engine_spec
-    replaced = {
-        name: new.get((name, str(row["from"])), row) for name, row in spec.constants.items()
-    }
+    replaced = {name: new.get((name, str(row["from"])), row) for name, row in spec.constants.items()}
     return dataclasses.replace(s, engine_spec=dataclasses.replace(spec, constants=replaced))

@@ -13,7 +13,7 @@ from vramlib import catalog, drafters, engines, fields, readers
 from vramlib.components import kv_pool
 from vramlib.readers.format_names import quantization_named
 from vramlib.specs import EngineSpec, GpuSpec, ModelSpec, Scenario
-from vramlib.units import GiB, maximum, minimum, show
+from vramlib.units import GiB, choose, maximum, minimum, show
 
 DEFAULT_GPU = "H100-80GB"
 NO_LIMIT_LENGTH = 2048
@@ -43,7 +43,7 @@ def scenario(**given: Any) -> Scenario:
     (256, 2048, 'bfloat16')
     """
     specs = {k: given.pop(k) for k in ("model", "gpu") if isinstance(given.get(k), ModelSpec | GpuSpec)}
-    typed = fields.read(given)
+    typed = _arrays(fields.read(given))
     if "model" not in {**typed, **specs}:
         raise ValueError(
             "model is not given; name one (vram models lists them) or give a path to its config.json"
@@ -62,6 +62,8 @@ def scenario(**given: Any) -> Scenario:
     own |= {k: typed[k] for k in typed if k not in own}
     own["max_model_len"] = _max_model_len(model, typed, notes)
     own |= _batching(own, gpu, engine, model)
+    own["enable_prefix_caching"] = own.get("enable_prefix_caching", _prefix_caching(model, engine))
+    own["drafter"] = drafters.of(model, own, notes)
     _check_parallel(model, engine, own)
     found = Scenario(
         model=model,
@@ -75,10 +77,19 @@ def scenario(**given: Any) -> Scenario:
     return _block_raised(found, "block_size" in typed)
 
 
+def _arrays(typed: dict[str, Any]) -> dict[str, Any]:
+    """Values of many scenarios as arrays that a worked formula can name; whole numbers in 64 bit."""
+    if not any(hasattr(v, "shape") for v in typed.values()):
+        return typed
+    from vramlib import many
+
+    return {k: many.of(v) if hasattr(v, "shape") else v for k, v in typed.items()}
+
+
 def _block_raised(s: Scenario, asked: bool) -> Scenario:
     """With the block size that vLLM really uses: in hybrid models one block must hold a recurrent state."""
     plan = kv_pool.of(s) if s.engine == "vllm" else None
-    if plan is None or hasattr(s.block_size, "shape") or plan.block_size in (s.block_size, s.max_model_len):
+    if plan is None or all(g.cache.is_state for g in plan.groups) or plan.block_size == s.block_size:
         return s
     note = (
         f"block_size {s.block_size} is raised to {plan.block_size}, so that a block holds a recurrent state"
@@ -203,7 +214,7 @@ def _tier(gpu: GpuSpec, engine: EngineSpec) -> str:
 def _batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: ModelSpec) -> dict[str, Any]:
     """max_num_seqs, max_num_batched_tokens, block_size, utilization and llama.cpp's own, where they were not given."""
     if engine.name == "vllm":
-        return _vllm_batching(own, gpu, engine)
+        return _vllm_batching(own, gpu, engine, bool(model.towers))
     if engine.name == "sglang":
         return _sglang_batching(own, gpu, engine, model)
     if engine.name == "llama.cpp":
@@ -217,14 +228,16 @@ def _batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: M
     }
 
 
-def _vllm_batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec) -> dict[str, Any]:
+def _vllm_batching(
+    own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, multimodal: bool
+) -> dict[str, Any]:
     tier = _tier(gpu, engine)
     seqs = own.get("max_num_seqs", engine.value("max_num_seqs")[tier])
     tokens = own.get("max_num_batched_tokens")
     if tokens is None:
         tokens = engine.value("max_num_batched_tokens")[tier]
-        if not engine.value("chunked_prefill") and _all_at_most(own["max_model_len"], 32_768):
-            tokens = maximum(tokens, own["max_model_len"])
+        if not engine.value("chunked_prefill"):
+            tokens = _unchunked(own["max_model_len"], tokens, engine, multimodal)
         tokens = minimum(tokens, seqs * own["max_model_len"])
     if "max_num_seqs" not in own:
         seqs = minimum(seqs, tokens)
@@ -236,8 +249,11 @@ def _vllm_batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec) -> 
     }
 
 
-def _all_at_most(value: Any, limit: int) -> bool:
-    return bool((value <= limit).all()) if hasattr(value, "shape") else bool(value <= limit)
+def _unchunked(longest: Any, tokens: Any, engine: EngineSpec, multimodal: bool) -> Any:
+    """Tokens of a step in the V0 engine: a whole request, or above 32K tokens the chunks that it then turns on."""
+    least = engine.value("multimodal_least_tokens") if multimodal else 0
+    whole = maximum(tokens, longest, least)
+    return whole if multimodal else choose(longest <= 32_768, whole, engine.value("chunked_default_tokens"))
 
 
 def _sglang_batching(

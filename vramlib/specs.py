@@ -128,6 +128,14 @@ class Scenario:
     enable_expert_parallel: bool = False
     gpu_memory_utilization: Any = 0.9
     enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    num_speculative_tokens: int = 0
+    speculative_model: str = ""
+    drafter: ModelSpec | None = None
+    enable_lora: bool = False
+    max_loras: int = 1
+    max_lora_rank: int = 16
+    decode_context_parallel_size: int = 1
     attn_implementation: str = "sdpa"
     num_processes: int = 1
     n_gpu_layers: int = -1

@@ -13,9 +13,11 @@ from typing import Any
 
 from vramlib.components import compute_buffer
 from vramlib.specs import ModelSpec, Part, Scenario, Term
-from vramlib.units import maximum, minimum, scale
+from vramlib.units import ceil_div, maximum, minimum, scale
 
 HF = "measured on transformers 5.23 with a live-storage count on fake tensors"
+# Formats whose kernels quantize the input of each linear layer to 8 bit.
+ACTIVATION_FORMATS = ("fp8", "fp8-channel", "fp8-block", "w8a8")
 VLLM = "vLLM 0.33, vllm/v1/worker/gpu_model_runner.py profile_run and _dummy_sampler_run"
 
 
@@ -195,23 +197,83 @@ def sampler_bytes(model: ModelSpec, tokens: Any, rows: Any, *, b: int = 2, c: fl
 
 
 def constant(s: Scenario, key: str, end: str = "value") -> float:
-    """A constant of the scenario's engine, or the low or high end of its interval."""
+    """A constant of the scenario's engine, or the low or high end of its interval; some differ with several ranks."""
     row = s.engine_spec.constants[key]
-    return float(row.get(end, row["value"]))
+    value = row.get(end, row["value"])
+    if isinstance(value, dict):
+        value = value["1" if s.tensor_parallel_size == 1 else "2"]
+    return float(value)
 
 
 def step_forward_bytes(s: Scenario, tokens: Any, *, end: str = "value") -> Any:
     """Live set inside the layers for one step of a serving engine in this scenario [byte].
 
-    Formula: T · b · (3 · d_ff / tp + x · d_model)
+    Formula: T · (b · (3 · d_ff / tp + x · d_model) + d_ff / tp where activations are quantized);
+    experts whose workspace is not kept: T · b · x · d_model + workspace
     """
-    x = constant(s, "forward_hidden_factor", end)
-    return forward_bytes(s.model, tokens, tp=s.tensor_parallel_size, b=s.dtype_bytes, x=x)
+    x, tp, b = constant(s, "forward_hidden_factor", end), s.tensor_parallel_size, s.dtype_bytes
+    dense = forward_bytes(s.model, tokens, tp=tp, b=b, x=x)
+    if quantizes_activations(s):
+        dense = dense + tokens * ceil_div(mlp_width(s.model), tp)
+    if not s.model.num_experts or s.engine_spec.value("moe_workspace") == "kept":
+        return dense
+    chunk = minimum(tokens, s.engine_spec.value("moe_chunk_tokens"))
+    experts = scale(tokens, b * x * s.model.hidden_size) + moe_workspace(s, chunk)
+    return maximum(dense, experts)
 
 
-def peak_bytes(
-    s: Scenario, tokens: Any, rows: Any, *, last_stage: bool = True, end: str = "value"
-) -> Any:
+def quantizes_activations(s: Scenario) -> bool:
+    """Whether the linear layers multiply 8-bit activations, so that a quantized copy of the input is alive."""
+    return s.quantization in ACTIVATION_FORMATS and s.quant is not None
+
+
+def moe_workspace_bytes(model: ModelSpec, tokens: Any, *, tp: int = 1, ep: int = 1, b: int = 2) -> Any:
+    """Workspace of fused experts for one step.
+
+    Formula: b · T · k · (max(N/2, K) + max(N, K)),  K = d_model, N = 2 · d_expert / tp (whole experts: 2 ·
+    d_expert)
+
+    Parameters
+    ----------
+    model : experts and widths [-]
+    tokens : T, tokens in one forward [token]
+    tp, ep : ranks that cut each expert, and ranks that share whole experts [-]
+    b : bytes of one activation [byte]
+
+    Returns
+    -------
+    Workspace on one rank [byte]
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> round(moe_workspace_bytes(catalog.model("Qwen3-30B-A3B"), 8192) / 2**30, 2)
+    0.5
+
+    Source
+    ------
+    vLLM 0.33, vllm/model_executor/layers/fused_moe/experts/triton_moe.py workspace_shapes.
+    """
+    if not model.num_experts:
+        return tokens * 0
+    k, n = model.hidden_size, 2 * model.moe_intermediate_size // (1 if ep > 1 else tp)
+    return b * tokens * model.num_experts_per_tok * (max(n // 2, k) + max(n, k))
+
+
+def moe_workspace(s: Scenario, tokens: Any) -> Any:
+    """Fused-expert workspace of a scenario; kernels of MXFP4 experts take none [byte].
+
+    Data-parallel ranks that share experts gather each other's tokens.
+    """
+    if s.quantization == "mxfp4" or not s.model.num_experts:
+        return tokens * 0
+    ranks = s.tensor_parallel_size * s.data_parallel_size
+    gathered = tokens * s.data_parallel_size
+    ep = ranks if s.enable_expert_parallel else 1
+    return moe_workspace_bytes(s.model, gathered, tp=ranks, ep=ep, b=s.dtype_bytes)
+
+
+def peak_bytes(s: Scenario, tokens: Any, rows: Any, *, last_stage: bool = True, end: str = "value") -> Any:
     """Peak of one step of vLLM or SGLang with these tokens and sampling rows [byte].
 
     Formula: max(forward, sampler); only the last pipeline stage samples

@@ -165,9 +165,25 @@ def scenario_bytes(s: Scenario) -> Any:
     ------
     As ``device_bytes``.
     """
+    return _scenario_device(s, first=s.world_size == 1, last=True)
+
+
+def scenario_total_bytes(s: Scenario) -> Any:
+    """Compute buffers of all GPUs of a llama.cpp scenario; only the last holds the output matrix [byte].
+
+    Formula: first + (n − 2) · middle + last
+    """
+    n, last = s.world_size, scenario_bytes(s)
+    if n == 1:
+        return last
+    middle = _scenario_device(s, first=False, last=False) if n > 2 else 0
+    return _scenario_device(s, first=True, last=False) + (n - 2) * middle + last
+
+
+def _scenario_device(s: Scenario, *, first: bool, last: bool) -> Any:
     from vramlib.components import weight_types
 
-    build, n = build_number(s.engine_version), s.world_size
+    build = build_number(s.engine_version)
     layer, output = weight_types.streamed_bytes(s.model, s.quantization, s.n_gpu_layers, build=build)
     return device_bytes(
         s.model,
@@ -176,8 +192,9 @@ def scenario_bytes(s: Scenario) -> Any:
         n_seq_max=s.n_seq_max,
         flash_attn=s.flash_attn,
         build=build,
-        num_gpus=n,
-        first=n == 1,
+        num_gpus=s.world_size,
+        first=first,
+        last=last,
         streamed_layer_bytes=layer,
         streamed_output_bytes=output,
     )

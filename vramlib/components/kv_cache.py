@@ -75,6 +75,8 @@ def row_bytes(cache: Cache, *, tp: int = 1, kv_cache_dtype: str = "auto", dtype_
         return 0
     indexer = cache.indexer_dim and cache.indexer_dim + cache.indexer_dim // 128 * 4
     if cache.latent_dim:
+        if cache.indexer_dim and kv_cache_dtype.startswith("fp8"):
+            kv_cache_dtype = "fp8_ds_mla"
         if kv_cache_dtype in DS_MLA_ROW:
             return DS_MLA_ROW[kv_cache_dtype] + indexer
         return cache.latent_dim * CACHE_BITS.get(kv_cache_dtype, dtype_bits) // 8 + indexer
@@ -137,17 +139,23 @@ def bytes_per_token(
 
 
 def stage_caches(s: Scenario, stage: int = 0) -> tuple[tuple[Cache, int], ...]:
-    """Distinct caches of one pipeline stage with the number of layers that have them."""
-    return _caches(s.model, s.pipeline_parallel_size, stage)
+    """Distinct caches of one pipeline stage with the number of layers that have them; a drafter's on the last."""
+    own = _caches(s.model, s.pipeline_parallel_size, stage)
+    if s.drafter is None or stage != s.pipeline_parallel_size - 1:
+        return own
+    return _merged((*own, *_caches(s.drafter, 1, 0)))
+
+
+def _merged(caches: tuple[tuple[Cache, int], ...]) -> tuple[tuple[Cache, int], ...]:
+    found: dict[Cache, int] = {}
+    for cache, n in caches:
+        found[cache] = found.get(cache, 0) + n
+    return tuple(found.items())
 
 
 @functools.lru_cache(1024)
 def _caches(model: ModelSpec, pp: int, stage: int) -> tuple[tuple[Cache, int], ...]:
-    found: dict[Cache, int] = {}
-    for layer, n in stage_layers(model, pp, stage):
-        for cache in layer.caches:
-            found[cache] = found.get(cache, 0) + n
-    return tuple(found.items())
+    return _merged(tuple((c, n) for layer, n in stage_layers(model, pp, stage) for c in layer.caches))
 
 
 def state_bytes(s: Scenario, cache: Cache) -> int:
@@ -156,7 +164,13 @@ def state_bytes(s: Scenario, cache: Cache) -> int:
     if s.engine == "transformers":
         return state.transformers_state_bytes(cache, conv_bits=bits)
     own = STATE_BITS.get(cache.state_dtype, bits)
-    return state.state_bytes(cache, tp=s.tensor_parallel_size, conv_bits=bits, state_bits=own)
+    return state.state_bytes(
+        cache,
+        tp=s.tensor_parallel_size,
+        conv_bits=bits,
+        state_bits=own,
+        num_speculative_tokens=s.num_speculative_tokens,
+    )
 
 
 STATE_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
@@ -223,14 +237,13 @@ def _state_term(s: Scenario, cache: Cache, layers: int) -> Term:
 
 
 def _llamacpp_term(s: Scenario) -> Term:
-    total = kv_cells.scenario_bytes(s)
+    used = ceil_div(kv_cells.used_bytes(s), s.world_size)
     tokens = sum(n * (p + new) for n, p, new in s.sequences)
-    used = ceil_div(total * minimum(tokens, s.max_model_len), s.max_model_len)
     return Term(
         name="cells in use",
         bytes=used,
-        formula="KV buffer · tokens / n_ctx",
-        worked=f"{total:,} · {tokens:,} / {s.max_model_len:,}" if isinstance(total, int) else "",
+        formula="Σ layers · tokens seen · bytes per cell / cards",
+        worked=f"{tokens:,} tokens of {s.max_model_len:,} cells: {used:,} B" if isinstance(used, int) else "",
         source="llama.cpp, src/llama-kv-cache.cpp",
     )
 

@@ -27,19 +27,21 @@ class Group:
     count: int
     block_size: int
     page_bytes: int
+    state_blocks: int = 1
 
     def blocks(self, tokens: Any, in_flight: Any) -> Any:
         """Blocks that one request of this length may need in one such group.
 
         Formula: full: ⌈T / bs⌉;  sliding: ⌈min(W − 1 + in flight, T) / bs⌉ + 1;  chunked: ⌈min(C + in
-        flight, T) / bs⌉;  state: 1
+        flight, T) / bs⌉;  state: 1,
+        or 2 with prefix caching, and one more for each drafted token
 
         Source
         ------
         vLLM 0.19, vllm/v1/kv_cache_interface.py max_memory_usage_bytes of each spec.
         """
         if self.cache.is_state:
-            return tokens * 0 + 1
+            return tokens * 0 + self.state_blocks
         if self.cache.kind == "sliding":
             return ceil_div(minimum(self.cache.window - 1 + in_flight, tokens), self.block_size) + 1
         if self.cache.kind == "chunked":
@@ -79,6 +81,7 @@ def plan(
     mla_block_size: int = 64,
     group_padding_ratio: float = 1.5,
     hybrid: bool = True,
+    state_blocks: int = 1,
 ) -> Pool | None:
     """Make pages equal, bucket layers into groups, and give the bytes of one block.
 
@@ -92,6 +95,7 @@ def plan(
     mla_block_size : what latent attention raises it to [token]
     group_padding_ratio : largest bucket over smallest below which padding is preferred to splitting [-]
     hybrid : false stores sliding and chunked layers as full [-]
+    state_blocks : blocks that one request holds in a group of recurrent layers [-]
 
     Returns
     -------
@@ -111,7 +115,8 @@ def plan(
         block_size = max(block_size, mla_block_size)
     if not attention:
         groups = tuple(
-            Group(cache=c, layers=n, count=1, block_size=block_size, page_bytes=p) for c, n, p in states
+            Group(cache=c, layers=n, count=1, block_size=block_size, page_bytes=p, state_blocks=state_blocks)
+            for c, n, p in states
         )
         page = max(p for _, _, p in states)
         return Pool(block_size=block_size, bytes_per_block=page * sum(n for _, n, _ in states), groups=groups)
@@ -131,7 +136,7 @@ def plan(
             cache=as_full, layers=layers, count=1, block_size=block_size, page_bytes=total // layers
         )
         return Pool(block_size=block_size, bytes_per_block=total, groups=(group,))
-    return _grouped(attention, states, block_size, group_padding_ratio, padding)
+    return _grouped(attention, states, block_size, group_padding_ratio, padding, state_blocks)
 
 
 def _as_full(cache: Cache) -> Cache:
@@ -144,6 +149,7 @@ def _grouped(
     block_size: int,
     ratio: float,
     padding: int,
+    state_blocks: int,
 ) -> Pool:
     page = max(p * block_size for _, _, p in attention)
     buckets = [*((c, n) for c, n, _ in attention), *((c, n) for c, n, _ in states)]
@@ -157,6 +163,7 @@ def _grouped(
             count=ceil_div(n, size),
             block_size=tokens.get(c, block_size),
             page_bytes=page,
+            state_blocks=state_blocks,
         )
         for c, n in buckets
     )
@@ -181,6 +188,7 @@ def of(s: Scenario, stage: int = 0) -> Pool | None:
         mla_block_size=known["mla_block_size"]["value"] if "mla_block_size" in known else 1,
         group_padding_ratio=known["group_padding_ratio"]["value"] if "group_padding_ratio" in known else 1.0,
         hybrid=known["hybrid_kv_cache_manager"]["value"] if "hybrid_kv_cache_manager" in known else False,
+        state_blocks=(2 if s.enable_prefix_caching else 1) + s.num_speculative_tokens,
     )
     if found and all(g.cache.is_state for g in found.groups):
         return dataclasses.replace(found, block_size=s.max_model_len)

@@ -7,6 +7,7 @@ these tensors belongs to ``fragmentation``; the rule lives there and the sizes c
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections import Counter
@@ -321,6 +322,8 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
             formula="Σ out · in · b_w / 8",
             worked=f"{show_count(m.params_total)} parameters in {width}{share} = {total:,} B",
             source=f"shapes: {exact}",
+            low=total - total // 500,
+            high=_most(s, stage, total),
         )
     ]
     if s.engine in ("vllm", "sglang"):
@@ -347,6 +350,20 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
                 )
             )
     return (*found, *_slot_terms(s, stage)) if s.engine in ("vllm", "sglang") else tuple(found)
+
+
+def _most(s: Scenario, stage: int, total: int) -> int:
+    """Upper end: small buffers that checkpoints do not list; a repack whose recipe is not known may keep more.
+
+    Publishers of 4-bit models differ in what they leave in 16 bit: attention, recurrent layers, shared experts.
+    """
+    most = total + total // 500
+    recurrent = any(t.role == "state" for t, _ in s.model.tensors)
+    open_recipe = s.quant is not None and not s.quant.ignore and not s.model.exact_bytes
+    if not open_recipe or s.quant is None or not (s.quantization == "nvfp4" or recurrent):
+        return most
+    kept = dataclasses.replace(s.quant, keep=s.quant.keep | {"attention", "state", "shared_expert"})
+    return max(most, tensor_bytes(s.model, **(rank(s, stage) | {"quant": kept})))
 
 
 def drafter_bytes(s: Scenario) -> int:

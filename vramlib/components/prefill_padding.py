@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vramlib.components import activations, kv_cache, kv_cells, kv_pool
+from vramlib.components import activations, encoder, kv_cache, kv_cells, kv_pool
 from vramlib.specs import ModelSpec, Part, Scenario, Term
 from vramlib.units import MiB, ceil_div, maximum, minimum, round_up, scale
 
@@ -45,39 +45,6 @@ def padded_tokens(lengths: tuple[int, ...]) -> int:
     transformers 5.23: every tensor of a padded batch has B · T_max rows.
     """
     return len(lengths) * max(lengths) - sum(lengths)
-
-
-def moe_workspace_bytes(model: ModelSpec, tokens: Any, *, tp: int = 1, ep: int = 1, b: int = 2) -> Any:
-    """Workspace of fused experts, grown to its largest while an engine profiles, and kept.
-
-    Formula: b · T · k · (max(N/2, K) + max(N, K)),  K = d_model, N = 2 · d_expert / tp (whole experts: 2 ·
-    d_expert)
-
-    Parameters
-    ----------
-    model : experts and widths [-]
-    tokens : T, tokens in one forward [token]
-    tp, ep : tensor and expert parallel degrees [-]
-    b : bytes of one activation [byte]
-
-    Returns
-    -------
-    Workspace on one rank [byte]
-
-    Examples
-    --------
-    >>> from vramlib import catalog
-    >>> round(moe_workspace_bytes(catalog.model("Qwen3-30B-A3B"), 8192) / 2**30, 2)
-    0.5
-
-    Source
-    ------
-    vLLM 0.33, vllm/model_executor/layers/fused_moe/experts/triton_moe.py workspace_shapes.
-    """
-    if not model.num_experts:
-        return tokens * 0
-    k, n = model.hidden_size, 2 * model.moe_intermediate_size // (1 if ep > 1 else tp)
-    return b * tokens * model.num_experts_per_tok * (max(n // 2, k) + max(n, k))
 
 
 def mla_context_tokens(max_model_len: Any, max_num_seqs: Any, block_size: Any) -> Any:
@@ -176,13 +143,13 @@ def _workspace_terms(s: Scenario, stage: int) -> list[Term]:
         found.append(
             Term(
                 name="encoder cache",
-                bytes=encoder_cache_bytes(s),
-                formula="T · d_model · b",
-                worked=f"{t} · {m.hidden_size} · {b}",
-                source="vLLM 0.33, vllm/v1/core/encoder_cache_manager.py: encoder budget = max_num_batched_tokens",
+                bytes=encoder.cache_bytes(s),
+                formula="max(T, tokens of the largest image) · d_model · b",
+                worked=f"{encoder.budget_tokens(s)} · {m.hidden_size} · {b}",
+                source="vLLM 0.33, vllm/v1/core/encoder_cache_manager.py",
                 basis="modelled",
                 low=0,
-                high=2 * encoder_cache_bytes(s),
+                high=2 * encoder.cache_bytes(s),
             )
         )
     if s.engine == "vllm" and s.gpu.compute_capability >= 10 and not m.kv_lora_rank and m.num_attention_heads:
@@ -202,21 +169,10 @@ def _workspace_terms(s: Scenario, stage: int) -> list[Term]:
 
 
 def kept_workspace_bytes(s: Scenario) -> Any:
-    """Fused-MoE workspace of a scenario; kernels of MXFP4 experts take none [byte]."""
-    if s.quantization == "mxfp4":
+    """Fused-MoE workspace that a scenario's engine keeps between steps: 0 in versions that free it [byte]."""
+    if s.engine_spec.value("moe_workspace") != "kept":
         return 0
-    ep = 2 if s.enable_expert_parallel else 1
-    return moe_workspace_bytes(
-        s.model, s.max_num_batched_tokens, tp=s.tensor_parallel_size, ep=ep, b=s.dtype_bytes
-    )
-
-
-def encoder_cache_bytes(s: Scenario) -> Any:
-    """Encoder outputs of a multimodal model that vLLM leaves room for: its default budget is one step of tokens [byte].
-
-    Formula: T · d_model · b where the model has towers, else 0
-    """
-    return s.max_num_batched_tokens * s.model.hidden_size * s.dtype_bytes * (1 if s.model.towers else 0)
+    return activations.moe_workspace(s, s.max_num_batched_tokens)
 
 
 def _mla_terms(s: Scenario, stage: int) -> list[Term]:
@@ -288,7 +244,7 @@ def _padding_terms(s: Scenario) -> tuple[Term, ...]:
 
 
 def _unused_cells(s: Scenario) -> Term:
-    total, used = kv_cells.scenario_bytes(s), kv_cache.size_bytes(s)
+    total, used = ceil_div(kv_cells.scenario_bytes(s), s.world_size), kv_cache.size_bytes(s)
     return Term(
         name="KV cells not in use",
         bytes=total - used,
