@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from vramlib.units import show
+from vramlib.units import choose, show
 
 if TYPE_CHECKING:
     from vramlib.inventory import ModelSpec
@@ -132,6 +132,22 @@ class Budget:
 
 
 BUDGET_FIELDS = tuple(f.name for f in fields(Budget))
+Record = TypeVar("Record", Part, Budget)
+
+
+def chosen(condition: Any, yes: Record, no: Record) -> Record:
+    """One of two parts or budgets; where the condition is an array, their numbers element by element.
+
+    Examples
+    --------
+    >>> chosen(False, Budget(num_blocks=1), Budget(num_blocks=2)).num_blocks
+    2
+    """
+    if not hasattr(condition, "shape"):
+        return yes if condition else no
+    pairs = {f.name: (getattr(yes, f.name), getattr(no, f.name)) for f in fields(no)}
+    numbers = {name: pair for name, pair in pairs.items() if not isinstance(pair[0], str | tuple | None)}
+    return replace(no, **{name: choose(condition, *pair) for name, pair in numbers.items()})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vramlib import budget as budgets
 from vramlib import resolve
+from vramlib.answers import chosen
 from vramlib.components import (
     activations,
     cuda_context,
     fragmentation,
     framework_buffers,
     kv_cache,
+    kv_cells,
     kv_pool,
     model_weights,
     multi_process,
@@ -20,7 +25,7 @@ from vramlib.components import (
 )
 from vramlib.fields import plain_name
 from vramlib.specs import Budget, Estimate, Part, Scenario
-from vramlib.units import maximum, show
+from vramlib.units import choose, maximum, show
 
 SEVEN = (
     model_weights,
@@ -67,13 +72,18 @@ def estimate(**given: Any) -> Estimate:
 
 def of(s: Scenario) -> Estimate:
     """The estimate of a scenario that is resolved already."""
-    stages = [parts(s, stage) for stage in _distinct_stages(s)]
-    fullest = max(stages, key=lambda found: sum(p.bytes for p in found)) if len(stages) > 1 else stages[0]
+    fullest = functools.reduce(_fuller, (parts(s, stage) for stage in _distinct_stages(s)))
     b = budgets.of(s)
     fits, verdict = judge(s, fullest, b)
     return Estimate(
         scenario=s, parts=fullest, budget=b, fits=fits, verdict=verdict, warnings=(*s.warnings, *_notes(s))
     )
+
+
+def _fuller(a: tuple[Part, ...], b: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts of the rank that holds more, the first of two equal ones."""
+    more = sum(p.bytes for p in b) > sum(p.bytes for p in a)
+    return tuple(chosen(more, other, one) for one, other in zip(a, b, strict=True))
 
 
 def _distinct_stages(s: Scenario) -> tuple[int, ...]:
@@ -90,15 +100,34 @@ def parts(s: Scenario, stage: int = 0) -> tuple[Part, ...]:
 
 def largest_that_starts(s: Scenario) -> Scenario:
     """The scenario with the longest ``max_model_len`` that starts, never beyond the model's own limit."""
+    if s.engine == "llama.cpp" and not hasattr(s.max_model_len, "shape"):
+        return dataclasses.replace(s, max_model_len=_longest_buffers(s) or s.max_model_len)
     if s.engine not in ("vllm", "sglang"):
         return s
     for _ in range(3):
         b = budgets.of(s)
-        longest = b.max_model_len_that_fits if b else s.max_model_len
-        if not longest or longest == s.max_model_len:
+        if b is None or b.max_model_len_that_fits is None:
+            break
+        longest = choose(b.max_model_len_that_fits > 0, b.max_model_len_that_fits, s.max_model_len)
+        if _equal(longest, s.max_model_len):
             break
         s = dataclasses.replace(s, max_model_len=longest)
     return s
+
+
+def _longest_buffers(s: Scenario) -> int:
+    """Largest n_ctx whose buffers, allocated at start, fit the card; 0 where none does: binary search [token]."""
+    low, high = 0, s.max_model_len
+    while low < high:
+        middle = (low + high + 1) // 2
+        total = sum(p.bytes for p in parts(dataclasses.replace(s, max_model_len=middle)))
+        low, high = (middle, high) if total <= s.gpu.memory_bytes else (low, middle - 1)
+    return low
+
+
+def _equal(a: Any, b: Any) -> bool:
+    same = a == b
+    return bool(same.all()) if hasattr(same, "shape") else bool(same)
 
 
 def _notes(s: Scenario) -> tuple[str, ...]:
@@ -117,40 +146,87 @@ def judge(s: Scenario, found: tuple[Part, ...], b: Budget | None) -> tuple[bool,
     ``max_model_len`` in the pool) and its pool holds the workload.
     """
     total, memory = sum(p.bytes for p in found), s.gpu.memory_bytes
+    missing = shortfalls(s, total, b)
+    fits = functools.reduce(operator.and_, (amount <= 0 for amount in missing.values()))
     where = f"{s.model.name} on {_cards(s)} with {s.engine} {s.engine_version}"
-    problems = _problems(s, total, b)
-    if not problems:
+    if hasattr(fits, "shape"):
+        return fits, f"{where}: many scenarios"
+    if fits:
         return True, f"Fits: {where} needs {show(total)} of {show(memory)}{_room(s, b)}."
-    return False, f"Does not fit: {where}: {'; '.join(problems)}{_way_out(s, b)}."
+    return False, f"Does not fit: {where}: {'; '.join(_problems(s, total, b, missing))}{_way_out(s, b)}."
 
 
 def _cards(s: Scenario) -> str:
     return s.gpu.name if s.world_size == 1 else f"{s.world_size} × {s.gpu.name}"
 
 
-def _problems(s: Scenario, total: int, b: Budget | None) -> list[str]:
+def shortfalls(s: Scenario, total: Any, b: Budget | None) -> dict[str, Any]:
+    """What is missing under each condition of the verdict, by name; nothing is missing where it is 0 or less.
+
+    Formula: card: total − memory;  start: requested − free;  request: KV of max_model_len − pool;
+    workload: KV blocks held − pool;  cells (llama.cpp): tokens held − cells
+
+    Parameters
+    ----------
+    s : a scenario [-]
+    total : its demand [byte]
+    b : its budget [-]
+
+    Returns
+    -------
+    Name of the condition to what is missing [byte], cells [token]
+
+    Examples
+    --------
+    >>> answer = estimate(model="Llama-3.1-8B", gpu="L4", max_model_len=8192)
+    >>> {k: v <= 0 for k, v in shortfalls(answer.scenario, answer.total_bytes, answer.budget).items()}
+    {'card': True, 'start': True, 'request': True, 'workload': True}
+    """
     memory = s.gpu.memory_bytes
-    found = []
-    if total > memory:
-        found.append(
-            f"the workload needs {show(total)}, {show(total - memory)} more than the card's {show(memory)}"
-        )
+    found = {"card": total - memory}
+    if s.engine == "llama.cpp":
+        found["cells"] = sum(n * (p + new) for n, p, new in s.sequences) - _cells(s)
     if b is None or b.kv_pool_bytes is None:
         return found
-    others = (s.num_processes - 1) * (b.requested_bytes + memory - budgets.free_at_start_bytes(s))
-    free = budgets.free_at_start_bytes(s) - others
-    if free < b.requested_bytes:
-        short = show(b.requested_bytes - free)
-        found.append(f"the engine asks for {show(b.requested_bytes)} at start and {short} of it is not free")
-    need, pool = b.kv_bytes_at_max_model_len, b.kv_pool_bytes
-    if need is not None and need + budgets.null_block_bytes(s, b) > pool:
-        short = show(need + budgets.null_block_bytes(s, b) - pool)
-        found.append(
-            f"one request of max_model_len {s.max_model_len:,} needs {show(need)} of KV cache,"
-            f" {short} more than the pool has"
-        )
-    elif (held := workload_pool_bytes(s)) > pool:
-        found.append(f"the workload holds {show(held)} of KV blocks and the pool has {show(pool)}")
+    start = budgets.free_at_start_bytes(s)
+    others = (s.num_processes - 1) * (b.requested_bytes + memory - start)
+    found["start"] = b.requested_bytes - (start - others)
+    if b.kv_bytes_at_max_model_len is not None:
+        found["request"] = b.kv_bytes_at_max_model_len + budgets.null_block_bytes(s, b) - b.kv_pool_bytes
+    found["workload"] = workload_pool_bytes(s) - b.kv_pool_bytes
+    return found
+
+
+def _cells(s: Scenario) -> Any:
+    """Tokens that llama.cpp's cache holds, all slots together [token]."""
+    return s.n_seq_max * kv_cells.context_cells(s.max_model_len, n_seq_max=s.n_seq_max)
+
+
+def _problems(s: Scenario, total: int, b: Budget | None, missing: Mapping[str, int]) -> list[str]:
+    """Each condition that fails, in words; a pool that is too small for one request says so once."""
+    words: dict[str, Callable[[Budget], str]] = {
+        "card": lambda _: (
+            f"the workload needs {show(total)}, {short} more than the card's {show(s.gpu.memory_bytes)}"
+        ),
+        "cells": lambda _: (
+            f"the workload holds {_cells(s) + amount:,} tokens and the cache has {_cells(s):,} cells"
+        ),
+        "start": lambda b: (
+            f"the engine asks for {show(b.requested_bytes)} at start and {short} of it is not free"
+        ),
+        "request": lambda b: (
+            f"one request of max_model_len {s.max_model_len:,} needs {show(b.kv_bytes_at_max_model_len)}"
+            f" of KV cache, {short} more than the pool has"
+        ),
+        "workload": lambda b: (
+            f"the workload holds {show(b.kv_pool_bytes + amount)} of KV blocks and the pool has {show(b.kv_pool_bytes)}"
+        ),
+    }
+    found = []
+    for name, amount in missing.items():
+        if amount > 0 and not (name == "workload" and missing.get("request", 0) > 0):
+            short = show(amount)
+            found.append(words[name](b or Budget()))
     return found
 
 

@@ -97,7 +97,7 @@ def choose(condition: Any, yes: Any, no: Any) -> Any:
         return yes if condition else no
     import numpy
 
-    return numpy.where(condition, yes, no)
+    return numpy.where(condition, yes, no).view(type(condition))
 
 
 def show(size: float, digits: int = 2) -> str:
