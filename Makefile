@@ -37,6 +37,7 @@ lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only
 
 bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py
+	$(BIN)/python tools/bench_allocator.py
 
 refresh: $(STAMP)  ## run every notebook and store it as the tests expect
 	$(BIN)/python -m vramlib.notebook refresh notebooks/*.ipynb

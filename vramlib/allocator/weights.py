@@ -96,7 +96,7 @@ def scenario_weight_trace(s: Scenario) -> Iterator[Event]:
     return weight_trace(s.model, **model_weights.rank(s))
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(4096)
 def rounding_bytes(model: ModelSpec, max_split_bytes: int = 0, **rank: Any) -> int:
     """What rounding adds to the weights of one rank, with tensors of 1 to 10 MiB placed in the segments they share.
 
