@@ -1,6 +1,6 @@
 """Time of the allocator's simulators: 100,000 events, and a trace of requests, each beside a plain loop of its length.
 
-Run it with ``.venv/bin/python benchmarks/bench_allocator.py``.
+Run it with ``.venv/bin/python tools/bench_allocator.py``.
 """
 
 import time
