@@ -77,10 +77,24 @@ def row(estimate: Estimate) -> dict[str, Any]:
     -------
     ``COLUMNS`` to plain values, ``error`` empty [-]
     """
-    numbers = {f"{p.key}_bytes": _plain(p.bytes) for p in estimate.parts}
+    return {name: _plain(value) for name, value in columns(estimate).items()}
+
+
+def columns(estimate: Estimate) -> dict[str, Any]:
+    """The same columns as the estimate has them: numbers, or arrays for many scenarios.
+
+    Parameters
+    ----------
+    estimate : of one scenario or of many [-]
+
+    Returns
+    -------
+    ``COLUMNS`` to numbers or arrays, ``error`` empty [-]
+    """
+    numbers = {f"{p.key}_bytes": p.bytes for p in estimate.parts}
     budget = estimate.budget or Budget()
-    numbers |= {f"budget_{name}": _plain(getattr(budget, name)) for name in BUDGET_FIELDS}
-    numbers |= {"total_bytes": _plain(estimate.total_bytes), "fits": bool(estimate.fits)}
+    numbers |= {f"budget_{name}": getattr(budget, name) for name in BUDGET_FIELDS}
+    numbers |= {"total_bytes": estimate.total_bytes, "fits": estimate.fits}
     numbers["params_total"] = estimate.model.params_total
     return {name: numbers.get(name) for name in COLUMNS}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vramlib import budget as budgets
-from vramlib import resolve
+from vramlib import kinds, resolve
 from vramlib.answers import chosen
 from vramlib.components import (
     activations,
@@ -100,8 +100,9 @@ def parts(s: Scenario, stage: int = 0) -> tuple[Part, ...]:
 
 def largest_that_starts(s: Scenario) -> Scenario:
     """The scenario with the longest ``max_model_len`` that starts, never beyond the model's own limit."""
-    if s.engine == "llama.cpp" and not hasattr(s.max_model_len, "shape"):
-        return dataclasses.replace(s, max_model_len=_longest_buffers(s) or s.max_model_len)
+    if s.engine == "llama.cpp":
+        longest = _longest_buffers(s)
+        return dataclasses.replace(s, max_model_len=choose(longest > 0, longest, s.max_model_len))
     if s.engine not in ("vllm", "sglang"):
         return s
     for _ in range(3):
@@ -109,34 +110,38 @@ def largest_that_starts(s: Scenario) -> Scenario:
         if b is None or b.max_model_len_that_fits is None:
             break
         longest = choose(b.max_model_len_that_fits > 0, b.max_model_len_that_fits, s.max_model_len)
-        if _equal(longest, s.max_model_len):
+        if _all(longest == s.max_model_len):
             break
         s = dataclasses.replace(s, max_model_len=longest)
     return s
 
 
-def _longest_buffers(s: Scenario) -> int:
+def _longest_buffers(s: Scenario) -> Any:
     """Largest n_ctx whose buffers, allocated at start, fit the card; 0 where none does: binary search [token]."""
     low, high = 0, s.max_model_len
-    while low < high:
+    while not _all(low == high):
         middle = (low + high + 1) // 2
         total = sum(p.bytes for p in parts(dataclasses.replace(s, max_model_len=middle)))
-        low, high = (middle, high) if total <= s.gpu.memory_bytes else (low, middle - 1)
+        fits = (total <= s.gpu.memory_bytes) | (middle == low)
+        low, high = choose(fits, middle, low), choose(fits, high, middle - 1)
     return low
 
 
-def _equal(a: Any, b: Any) -> bool:
-    same = a == b
-    return bool(same.all()) if hasattr(same, "shape") else bool(same)
+def _all(condition: Any) -> bool:
+    return bool(condition.all()) if hasattr(condition, "shape") else bool(condition)
 
 
 def _notes(s: Scenario) -> tuple[str, ...]:
+    doubt = kinds.warning(s)
+    own = (doubt,) if doubt else ()
     longest = maximum(*(p + new for _, p, new in s.sequences))
-    if s.engine in resolve.PREALLOCATING and not hasattr(longest, "shape") and longest > s.max_model_len:
+    beyond = s.engine in resolve.PREALLOCATING and longest > s.max_model_len
+    if not hasattr(beyond, "shape") and beyond:
         return (
             f"the workload's longest sequence ({longest:,} tokens) is beyond max_model_len {s.max_model_len:,}",
+            *own,
         )
-    return ()
+    return own
 
 
 def judge(s: Scenario, found: tuple[Part, ...], b: Budget | None) -> tuple[bool, str]:
