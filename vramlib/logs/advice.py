@@ -111,7 +111,8 @@ def _changes(e: Estimate, sizes: Sizes) -> Iterator[tuple[str, str, dict[str, An
             f"steps of {step:,} tokens instead of {s.max_num_batched_tokens:,}",
             {"max_num_batched_tokens": step},
         )
-    if not s.enforce_eager:
+    charged = getattr(sizes.get("cuda_graph_charged_bytes"), "value", None)
+    if not s.enforce_eager and charged != 0:
         yield "on", "no CUDA graphs (slower decoding)", {"enforce_eager": True}
     if s.quantization == "none":
         yield "to", "weights in 8 bit", {"quantization": "fp8"}

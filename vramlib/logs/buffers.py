@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vramlib.logs.rules import Line, Value
@@ -16,6 +16,7 @@ KINDS = (
 )
 ADDED = ("model_buffer_bytes", "kv_buffer_bytes", "state_buffer_bytes")
 OF_CONTEXT = KINDS[1:]
+MOVED = 0.3
 
 
 @dataclass(slots=True)
@@ -73,6 +74,13 @@ def _add(load: Load, line: Line) -> None:
             load.add(name, device, item, afresh=whole)
 
 
+def largest(events: Iterable[Line]) -> Load:
+    """The load with the most weights on cards, the last of equals."""
+    return max(
+        reversed(loads(events)), key=lambda load: getattr(load.total("model_buffer_bytes"), "value", -1)
+    )
+
+
 def totals(events: Iterable[Line]) -> dict[str, Value]:
     r"""Sums over the cards of the load with the most weights, the last of equals; recurrent states count as KV.
 
@@ -83,19 +91,32 @@ def totals(events: Iterable[Line]) -> dict[str, Value]:
     >>> totals(collect(log).events)["model_buffer_bytes"].value // 2**20
     16
     """
-    found = loads(events)
-    largest = max(reversed(found), key=lambda load: getattr(load.total("model_buffer_bytes"), "value", -1))
-    sums = {kind: largest.total(kind) for kind in KINDS}
+    chosen = largest(events)
+    sums = {kind: chosen.total(kind) for kind in KINDS}
     state = sums.pop("state_buffer_bytes")
     if state:
         kv = sums["kv_buffer_bytes"] or Value(value=0)
         sums["kv_buffer_bytes"] = Value(
             value=kv.value + state.value, half_digit=kv.half_digit + state.half_digit
         )
-    sums["cpu_model_buffer_bytes"] = largest.total("model_buffer_bytes", host=True)
+    sums["cpu_model_buffer_bytes"] = chosen.total("model_buffer_bytes", host=True)
     return {kind: size for kind, size in sums.items() if size}
 
 
 def count(events: Iterable[Line]) -> int:
     """How many loads with weights a log holds [-]."""
     return sum(bool(load.sizes["model_buffer_bytes"]) for load in loads(events))
+
+
+def kept_off_the_card(sizes: Mapping[str, Value]) -> bool:
+    """Whether much of the weights is in the computer's memory though every layer is said to be on the card."""
+    names = ("gpu_layers", "all_layers", "model_buffer_bytes", "cpu_model_buffer_bytes")
+    if not all(name in sizes for name in names):
+        return False
+    on_card, every, model, kept = (sizes[name].value for name in names)
+    return on_card == every and kept > MOVED * (model + kept)
+
+
+def cards(events: Iterable[Line]) -> int:
+    """How many cards hold weights of the largest load [-]."""
+    return sum(not on_host(device) for device in largest(events).sizes["model_buffer_bytes"])

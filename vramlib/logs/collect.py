@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from vramlib import fields
 from vramlib.logs import rules_failures, rules_llamacpp, rules_sglang, rules_vllm, settings, smi, source
 from vramlib.logs.rules import Line, Rule, Value, match
+from vramlib.units import KiB
 
 MAX_KEPT = 2_000
 MAX_EVENTS = 20_000
 MAX_RANKS = 2_048
 MAX_REPEATS = 64
+MAX_UNDERSTOOD = 50_000
+BATCH = 256 * KiB
 RULES: tuple[Rule, ...] = (
     *rules_vllm.RULES, *rules_sglang.RULES, *rules_llamacpp.RULES, *rules_failures.RULES,
 )  # fmt: skip
@@ -74,19 +77,54 @@ def collect(log: str | bytes | Iterable[str] | BinaryIO) -> Facts:
     >>> facts.engine, facts.understood, sorted(name for _, name in facts.values)
     ('vllm', 1, ['weights_bytes'])
     """
-    facts, table, unfinished = Facts(), smi.Table(), None
-    for number, text in source.lines(log, facts.read):
-        unfinished = _command(facts, number, text, unfinished)
-        found = [*understood(number, text), *filter(None, (table.line(number, text),))]
-        for line in found:
-            _add(facts, line, text)
+    facts, reader = Facts(), Reader()
+    for batch in _batches(source.lines(log, facts.read)):
+        reader.take(facts, batch)
+        if facts.understood > MAX_UNDERSTOOD:
+            facts.read.stopped = True
+            break
     return facts
 
 
-def understood(number: int, text: str) -> Iterator[Line]:
+def _batches(lines: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Lines in batches, so that one look tells which rules can be skipped for all of them."""
+    batch: list[tuple[int, str]] = []
+    length = 0
+    for number, text in lines:
+        batch.append((number, text))
+        length += len(text)
+        if length > BATCH:
+            yield batch
+            batch, length = [], 0
+    yield batch
+
+
+class Reader:
+    """What must be remembered from line to line: a table's card, a command that goes on."""
+
+    def __init__(self) -> None:
+        self.table = smi.Table()
+        self.unfinished: Line | None = None
+
+    def take(self, facts: Facts, batch: list[tuple[int, str]]) -> None:
+        """Add what a batch of lines tells."""
+        blob = "\n".join(text for _, text in batch)
+        rules = {key: its for key, its in _by_key().items() if key in blob}
+        commands = self.unfinished or any(key in blob for _, key, _ in settings.COMMANDS)
+        if not (rules or commands or "MiB" in blob):
+            return
+        for number, text in batch:
+            if commands:
+                self.unfinished = _command(facts, number, text, self.unfinished)
+            for line in (*understood(number, text, rules), self.table.line(number, text)):
+                if line is not None:
+                    _add(facts, line, text)
+
+
+def understood(number: int, text: str, rules: Mapping[str, list[Rule]]) -> Iterator[Line]:
     """What each rule reads in one line; a line can say several things."""
     rank: str | None = None
-    for key, its_rules in _by_key().items():
+    for key, its_rules in rules.items():
         if key in text:
             rank = source.rank(text) if rank is None else rank
             yield from filter(None, (match(r, number, text, rank) for r in its_rules))

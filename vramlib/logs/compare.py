@@ -20,21 +20,17 @@ SUMS = {
 WORDS = text.BUDGET_WORDS | {
     "consumed_bytes": "weights and what stays beside them",
     "outside_torch_bytes": "outside PyTorch, context included",
-    "cuda_graph_estimated_bytes": "CUDA graphs, as the engine expects",
+    "cuda_graph_charged_bytes": "CUDA graphs taken from the plan",
 }
 ORDER = (
     "requested_bytes", "weights_bytes", "consumed_bytes", "activation_peak_bytes", "non_torch_bytes",
-    "outside_torch_bytes", "cuda_graph_bytes", "kv_pool_bytes", "num_blocks", "kv_pool_tokens", "max_concurrency",
-    "kv_bytes_at_max_model_len", "max_model_len_that_fits", "model_buffer_bytes", "kv_buffer_bytes",
-    "compute_buffer_bytes",
+    "outside_torch_bytes", "cuda_graph_charged_bytes", "cuda_graph_bytes", "kv_pool_bytes", "num_blocks",
+    "kv_pool_tokens", "max_concurrency", "kv_bytes_at_max_model_len", "max_model_len_that_fits",
+    "model_buffer_bytes", "kv_buffer_bytes", "compute_buffer_bytes",
 )  # fmt: skip
 ANY_CARD = (
-    "weights_bytes",
-    "kv_bytes_at_max_model_len",
-    "model_buffer_bytes",
-    "kv_buffer_bytes",
-    "compute_buffer_bytes",
-)
+    "weights_bytes", "kv_bytes_at_max_model_len", "model_buffer_bytes", "kv_buffer_bytes", "compute_buffer_bytes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +74,7 @@ class Beside:
     rows : figures that both have [-]
     missing : what is missing, and the flag that gives it [-]
     notes : what was assumed [-]
+    card_known : whether the card's memory is the log's or the user's [-]
     """
 
     fields: Mapping[str, Any]
@@ -85,6 +82,7 @@ class Beside:
     rows: tuple[Row, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    card_known: bool = False
 
 
 def beside(facts: Facts, sizes: Sizes, version: str, given: Mapping[str, Any]) -> Beside:
@@ -111,7 +109,13 @@ def beside(facts: Facts, sizes: Sizes, version: str, given: Mapping[str, Any]) -
         return Beside(fields=words, estimate=None, rows=(), missing=(*missing, refused), notes=tuple(notes))
     known_card = bool({"gpu", "gpu_memory_bytes"} & words.keys()) or facts.engine == "llama.cpp"
     rows = _rows(sizes, answer, ORDER if known_card else ANY_CARD)
-    return Beside(fields=words, estimate=answer, rows=rows, missing=missing, notes=tuple(notes))
+    if not known_card:
+        notes.append(
+            f"figures that depend on the card are left out: the parts are those on {answer.gpu.name}"
+        )
+    return Beside(
+        fields=words, estimate=answer, rows=rows, missing=missing, notes=tuple(notes), card_known=known_card
+    )
 
 
 def _missing(facts: Facts, words: Mapping[str, Any]) -> tuple[str, ...]:
@@ -148,10 +152,18 @@ def _estimated(name: str, answer: Estimate) -> Any:
     if name in SUMS:
         terms = [getattr(b, n) for n in SUMS[name]]
         return None if None in terms else sum(terms)
+    if name == "cuda_graph_charged_bytes":
+        return b.cuda_graph_bytes if charges_graphs(answer) else 0
     if name == "outside_torch_bytes":
         context = cuda_context.base_bytes(answer.gpu)[0]
         return None if b.non_torch_bytes is None else context + b.non_torch_bytes
     return getattr(b, name)
+
+
+def charges_graphs(answer: Estimate) -> bool:
+    """Whether the estimate takes CUDA graphs from the plan, as vLLM does from some version on."""
+    s = answer.scenario
+    return s.engine == "vllm" and bool(s.engine_spec.value("charges_cuda_graphs"))
 
 
 def unexplained_bytes(rows: tuple[Row, ...]) -> int | None:
@@ -163,5 +175,5 @@ def unexplained_bytes(rows: tuple[Row, ...]) -> int | None:
     if "kv_pool_bytes" not in found or "requested_bytes" not in found:
         return None
     spent = ("consumed_bytes",) if "consumed_bytes" in found else ("weights_bytes", "non_torch_bytes")
-    terms = sum(found.get(name, 0) for name in (*spent, "activation_peak_bytes"))
+    terms = sum(found.get(name, 0) for name in (*spent, "activation_peak_bytes", "cuda_graph_charged_bytes"))
     return int(found["kv_pool_bytes"] - found["requested_bytes"] + terms)

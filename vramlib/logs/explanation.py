@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vramlib import engines
-from vramlib.logs import advice, buffers, compare, failures, known, measured
+from vramlib.logs import advice, buffers, cards, compare, failures, known, measured
 from vramlib.logs.advice import Advice
 from vramlib.logs.collect import Facts, collect
 from vramlib.logs.compare import Row
@@ -16,7 +16,7 @@ from vramlib.logs.failures import Failure
 from vramlib.logs.measured import Identity
 from vramlib.logs.rules import Line, Value
 from vramlib.specs import Estimate
-from vramlib.units import MiB, show
+from vramlib.units import show
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,9 +123,9 @@ def explain(log: str | bytes | Iterable[str] | BinaryIO, **given: Any) -> Explan
         unexplained_bytes=compare.unexplained_bytes(found.rows),
         missing=found.missing if facts.engine else (),
         identity=measured.identity(sizes, facts.engine, graphs_charged=_charged(facts, version)),
-        failures=failures.of(facts, sizes),
-        advice=advice.more_kv_cache(e, found.fields, sizes) if e else (),
-        notes=(*found.notes, *_notes(facts), *(e.warnings if e else ())),
+        failures=(*failures.of(facts, sizes), *cards.in_use(facts, e)),
+        advice=advice.more_kv_cache(e, found.fields, sizes) if e and found.card_known else (),
+        notes=(*found.notes, *_notes(facts, sizes, version), *(e.warnings if e else ())),
     )
 
 
@@ -153,6 +153,10 @@ def _nothing(facts: Facts) -> str:
     )
 
 
+def _tokens_are_requests(version: str) -> bool:
+    return bool(engines.engine("vllm", version).value("tokens_line") == "concurrency")
+
+
 def _charged(facts: Facts, version: str) -> bool:
     """Whether the expected size of CUDA graphs is taken from the pool: said by the log, else by the version."""
     if "graphs_charged" in facts.kinds or "graphs_free" in facts.kinds:
@@ -160,19 +164,29 @@ def _charged(facts: Facts, version: str) -> bool:
     return bool(facts.engine == "vllm" and engines.engine("vllm", version).value("charges_cuda_graphs"))
 
 
-def _notes(facts: Facts) -> tuple[str, ...]:
+def _notes(facts: Facts, sizes: Mapping[str, Value], version: str) -> tuple[str, ...]:
     read, notes = facts.read, []
     if facts.understood > len(facts.lines):
         notes.append(f"{facts.understood:,} lines were understood, the first {len(facts.lines):,} are shown")
     if read.cut:
         notes.append(f"{read.cut:,} lines are longer than any engine's; their beginnings were read")
     if read.stopped:
-        notes.append(f"reading stopped after {read.characters // MiB:,} MiB")
+        notes.append(
+            f"reading stopped after {read.lines:,} lines, {show(read.characters)}: more than any start-up log"
+        )
     if len(facts.ranks) > 1 and facts.engine != "llama.cpp":
         fullest = measured.fullest_rank(facts) or "the one without a name"
         notes.append(
             f"{len(facts.ranks)} processes print sizes; shown is the one with the least KV cache, {fullest}"
         )
+    if facts.engine == "vllm" and "kv_pool_tokens" in sizes and _tokens_are_requests(version):
+        notes.append("this version prints requests × max_model_len as tokens: no byte rate for mixed caches")
     if (many := buffers.count(facts.events)) > 1:
         notes.append(f"{many} models are loaded or tried; the figures are of the largest, the last of equals")
+    if buffers.kept_off_the_card(sizes):
+        kept = show(sizes["cpu_model_buffer_bytes"].value)
+        notes.append(
+            f"every layer is on the card, yet {kept} of weights are in the computer's memory: tensors were moved there"
+            " (--override-tensor, --n-cpu-moe), which the estimate does not know"
+        )
     return tuple(notes)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vramlib import catalog, engines
-from vramlib.logs import settings
+from vramlib.logs import buffers, settings
 from vramlib.logs.collect import Facts
 from vramlib.logs.measured import Sizes
 from vramlib.specs import GpuSpec
@@ -43,8 +43,11 @@ def _llamacpp(facts: Facts) -> dict[str, Any]:
         own["n_gpu_layers"] = -1 if layers == every else layers
     if file_type := _last(facts, "file_type"):
         own["quantization"] = FILE_TYPES.get(str(file_type), str(file_type).replace(" - ", "_").split(" ")[0])
-    if (flash := str(facts.settings.get("flash_attn", ""))) in ("enabled", "disabled"):
-        own["flash_attn"] = "true" if flash == "enabled" else "false"
+    if (many := buffers.cards(facts.events)) > 1:
+        own["pipeline_parallel_size"] = many
+    flash = str(facts.settings.get("flash_attn", "")).lower()
+    if flash:
+        own["flash_attn"] = "true" if flash in ("1", "enabled", "true", "on") else "false"
     return own
 
 

@@ -82,6 +82,11 @@ def of(facts: Facts) -> dict[str, Value]:
     if facts.engine == "llama.cpp":
         return _of_rank(facts, fullest_rank(facts)) | buffers.totals(facts.events)
     sizes = _of_rank(facts, fullest_rank(facts))
+    share = facts.settings.get("gpu_memory_utilization")
+    if share and "gpu_memory_utilization" not in sizes:
+        sizes["gpu_memory_utilization"] = Value(value=float(share))
+    if facts.engine == "vllm":
+        _graphs_charged(facts, sizes)
     return _sglang(sizes) if facts.engine == "sglang" else _vllm(sizes)
 
 
@@ -144,6 +149,14 @@ def _vllm(sizes: dict[str, Value]) -> dict[str, Value]:
     if "consumed_bytes" in sizes and "non_kv_bytes" in sizes and "activation_peak_bytes" not in sizes:
         sizes["activation_peak_bytes"] = _combined((1, sizes["non_kv_bytes"]), (-1, sizes["consumed_bytes"]))
     return sizes
+
+
+def _graphs_charged(facts: Facts, sizes: dict[str, Value]) -> None:
+    """What the plan gives to CUDA graphs: nothing where the log says so, else what the engine expects them to take."""
+    if "graphs_free" in facts.kinds:
+        sizes["cuda_graph_charged_bytes"] = Value(value=0)
+    elif "graphs_charged" in facts.kinds and "cuda_graph_estimated_bytes" in sizes:
+        sizes["cuda_graph_charged_bytes"] = sizes["cuda_graph_estimated_bytes"]
 
 
 def _sglang(sizes: dict[str, Value]) -> dict[str, Value]:

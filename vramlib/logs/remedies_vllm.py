@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 
+from vramlib.logs.advice import Advice
 from vramlib.logs.case import Answer, Case, other
-from vramlib.units import show
+from vramlib.units import GiB, show
 
-ONE_BY_ONE = other("other processes", "off", "start servers that share a card one after another: what one takes or"
-                   " gives back during the profile run is charged here")  # fmt: skip
-STOP = other(
-    "other processes",
+OTHERS = "other processes"
+ONE_BY_ONE = other(
+    OTHERS,
     "off",
-    "stop what else holds memory on this card; see nvidia-smi; servers that died too",
+    "start servers that share a card one after another: what one takes meanwhile is charged to the other",
 )
+STOP = other(
+    OTHERS, "off", "stop what else holds memory on this card (see nvidia-smi), servers that died too"
+)
+UNCHARGED = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0"
+MUCH_FOR_GRAPHS = 4 * GiB
 
 
 def free_below(c: Case) -> Answer:
@@ -43,7 +48,16 @@ def no_kv(c: Case) -> Answer:
         "more cards",
         gpu_memory_utilization=enough_share(c, missing),
     )
-    return Answer(part="kv_cache", words=words, missing=missing, advice=(*turns, ONE_BY_ONE))
+    return Answer(part="kv_cache", words=words, missing=missing, advice=(*_graphs(c), *turns, ONE_BY_ONE))
+
+
+def _graphs(c: Case) -> tuple[Advice, ...]:
+    """A large expectation for CUDA graphs, where the version takes it from the pool."""
+    expected = c.size("cuda_graph_estimated_bytes") or 0
+    if expected < MUCH_FOR_GRAPHS:
+        return ()
+    words = f"set {UNCHARGED}: {show(expected)} are expected for CUDA graphs, which are often far less"
+    return (other(UNCHARGED, "to", words), *c.turns("no graphs"))
 
 
 def enough_share(c: Case, missing: int | None) -> str:
@@ -73,7 +87,7 @@ def one_request(c: Case) -> Answer:
     aims = {"max_model_len": f"{longest:,} or less" if longest else "", "kv_cache_dtype": "fp8"}
     aims["gpu_memory_utilization"] = enough_share(c, missing)
     turns = c.turns("shorter", "more share", "narrow keys", "smaller steps", "more cards", **aims)
-    return Answer(part="kv_cache", words=words, missing=missing, advice=turns)
+    return Answer(part="kv_cache", words=words, missing=missing, advice=(*turns, *_graphs(c)))
 
 
 def _missing_of_tokens(c: Case, length: int | None, tokens: int | None) -> int | None:

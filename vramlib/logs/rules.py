@@ -13,7 +13,7 @@ from typing import Any
 
 from vramlib.units import GiB, MiB, show
 
-NUMBER = r"-?\d[\d,]{0,20}(?:\.\d{1,15})?"
+NUMBER = r"-?\d(?:[\d,]{0,20}\d)?(?:\.\d{1,15})?"
 UNITS = {"B": 1, "BYTES": 1, "": 1} | {
     f"{k}{i}B": 1024**n for n, k in enumerate("KMGT", 1) for i in ("", "I")
 }
@@ -127,6 +127,17 @@ def match(found: Rule, number: int, text: str, rank: str) -> Line | None:
     )
 
 
+def is_size(name: str) -> bool:
+    """Whether a name is that of a size.
+
+    Examples
+    --------
+    >>> is_size("weights_bytes"), is_size("kv_bytes_at_max_model_len"), is_size("num_blocks")
+    (True, True, False)
+    """
+    return name.endswith("_bytes") or "_bytes_at_" in name
+
+
 def value(name: str, text: str, unit: int) -> Value:
     """A value from its text: bytes where the name says so, a number where it is one, else a word.
 
@@ -137,7 +148,7 @@ def value(name: str, text: str, unit: int) -> Value:
     """
     digits = re.match(NUMBER, text)
     plain = digits[0].replace(",", "") if digits else ""
-    if name.endswith("_bytes") and plain:
+    if is_size(name) and plain:
         own = text[len(digits[0]) :].strip().upper() if digits else ""
         scale = UNITS[own] if own else unit
         decimals = len(plain.partition(".")[2])
@@ -158,7 +169,7 @@ class _Shown(dict[str, Any]):
 
 
 def _shown(name: str, item: Any) -> str:
-    if name.endswith("_bytes") and not isinstance(item, str):
+    if is_size(name) and not isinstance(item, str):
         return show(item)
     return f"{item:,}" if isinstance(item, int) else str(item)
 
@@ -171,4 +182,4 @@ def _short(text: str, start: int, width: int = 240) -> str:
     return ("…" if begin else "") + piece + ("…" if begin + width < len(text) else "")
 
 
-__all__ = ["GiB", "Line", "MiB", "Rule", "Value", "match", "rule", "template", "value"]
+__all__ = ["GiB", "Line", "MiB", "Rule", "Value", "is_size", "match", "rule", "template", "value"]

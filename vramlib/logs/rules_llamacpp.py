@@ -112,7 +112,7 @@ SETTINGS = (
         name="context"),
     _setting("n_batch", "max_num_batched_tokens", "a batch takes at most {max_num_batched_tokens} tokens"),
     _setting("n_ubatch", "n_ubatch", "a physical step takes {n_ubatch} tokens: this sets the compute buffer"),
-    _setting("n_seq_max", "n_seq_max", "{n_seq_max} sequences share the context"),
+    _setting("n_seq_max", "n_seq_max", "sequences that share the context: {n_seq_max}"),
     rule("flash_attn",
         r"%CONTEXT%flash_attn\s{1,20}= (?P<flash_attn>0|1|enabled|disabled|true|false)\s{0,4}$",
         "flash attention: {flash_attn}"),

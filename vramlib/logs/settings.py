@@ -33,7 +33,9 @@ PAIR = re.compile(
     rf"(?<![\w.])(?P<name>{'|'.join(PRINTED)})['\"]?\s?[=:]\s?"
     r"(?P<value>'[^']{0,300}'|\"[^\"]{0,300}\"|[^,)}\s]{1,120})"
 )
-FLAG = re.compile(r"(?:^|\s)--?(?P<name>[a-z][a-z_-]{0,40})(?:[= ]{1,4}(?P<value>[^\s-]\S{0,200}))?(?=\s|$)")
+FLAG = re.compile(
+    r"(?:^|\s)--?(?P<name>[a-z][a-z_-]{0,40})(?:[= ]{1,4}(?P<value>[^\s\\-]\S{0,200}))?(?=\s|$)"
+)
 COMMANDS: tuple[tuple[str, str, Rule], ...] = tuple(
     (engine, key, rule(engine, key, r"(?!)", "the command that started it", name="command"))
     for engine, key in (

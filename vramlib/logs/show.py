@@ -6,8 +6,9 @@ import html as markup
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vramlib.logs.compare import Row
+from vramlib.logs.compare import WORDS, Row
 from vramlib.logs.failures import Failure
+from vramlib.logs.rules import is_size
 from vramlib.specs import PART_NAMES
 from vramlib.units import show
 
@@ -63,15 +64,7 @@ def sections(told: Explanation) -> Iterator[Section]:
             "", "printed", "estimated", "residual", "",
         )  # fmt: skip
     elif told.measured and not told.estimate:
-        yield (
-            "Printed",
-            [
-                (name, _amount(name, v.value))
-                for name, v in told.measured.items()
-                if not isinstance(v.value, str)
-            ],
-            ("", ""),
-        )
+        yield "Printed", list(_printed(told)), ("", "")
     if told.identity:
         yield "The engine's own sum, done again", [(str(told.identity),)], ()
     if told.estimate:
@@ -95,7 +88,7 @@ def _failure(f: Failure) -> Section:
         (f"part: {part}",),
         *((f"- {a.words}",) for a in f.advice),
     ]
-    return "What failed", rows, ()
+    return "What takes the card" if f.kind == "card_in_use" else "What failed", rows, ()
 
 
 def _lines(told: Explanation) -> Iterator[tuple[str, ...]]:
@@ -109,6 +102,13 @@ def _lines(told: Explanation) -> Iterator[tuple[str, ...]]:
             return
         again = f" (×{len(lines)})" if len(lines) > 1 else ""
         yield (f"line {lines[0].number}{again}: {words}",)
+
+
+def _printed(told: Explanation) -> Iterator[tuple[str, ...]]:
+    for name, item in told.measured.items():
+        if name in WORDS or is_size(name):
+            plain = name.removesuffix("_bytes").replace("_", " ")
+            yield WORDS.get(name, plain), _amount(name, item.value)
 
 
 def _comparison(told: Explanation) -> Iterator[tuple[str, ...]]:
@@ -139,7 +139,7 @@ def _share(row: Row) -> str:
 
 
 def _amount(name: str, value: Any) -> str:
-    if name.endswith("_bytes") or name == "kv_bytes_at_max_model_len":
+    if is_size(name):
         return show(value)
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from vramlib.units import KiB, MiB
 
-MAX_BYTES = 256 * MiB
+MAX_BYTES = 128 * MiB
 MAX_LINE = 32 * KiB
 CHUNK = MiB
 ESCAPE = re.compile(r"(?:\x1b|\\u001b|\\x1b)\[[0-9;?]{0,24}[A-Za-z]|\x1b[@-_]|\[\d{1,3}(?:;\d{1,3}){0,3}m")
@@ -66,6 +66,7 @@ def lines(log: str | bytes | Iterable[str] | BinaryIO, read: Reading) -> Iterato
             if not dropping:
                 yield from _segments(number, line, read)
             dropping, number = False, number + 1
+        read.lines = number - 1
         pending = "" if dropping else last
         if len(pending) > MAX_LINE:
             yield from _segments(number, pending, read)
