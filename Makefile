@@ -12,7 +12,7 @@ UV    := $(shell uv --version >/dev/null 2>&1 && command -v uv)
 
 NBVAL      := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout 300
 
-.PHONY: help report test lint format lab bench refresh lock clean
+.PHONY: help report test accuracy lint format lab bench refresh lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ report: $(STAMP)  ## write reports/Llama-3.1-8B--L4.html, to be read offline
 
 test: $(STAMP)  ## the whole regression: unit tests, doctests, notebooks, the wheel
 	$(BIN)/python -m pytest tests vramlib notebooks $(NBVAL) -n auto --dist loadfile
+
+accuracy: $(STAMP)  ## our numbers against what real engines printed at start-up
+	$(BIN)/python -m vramlib.accuracy
 
 lint: $(STAMP)  ## format, lint and docstring rules, types
 	$(BIN)/ruff format --check .

@@ -99,7 +99,7 @@ def _buffers(s: Scenario) -> dict[str, tuple[float, float, float]]:
     )
     scale = b.compute_buffer_bytes / max(1, term.bytes)
     return {
-        "model_buffer": (b.model_buffer_bytes,) * 3,
+        "model_buffer": (b.model_buffer_bytes, 0.99 * b.model_buffer_bytes, 1.01 * b.model_buffer_bytes),
         "kv_buffer": (b.kv_buffer_bytes,) * 3,
         "kv_rows": (b.kv_buffer_bytes - states,) * 3,
         "compute_buffer": (b.compute_buffer_bytes, term.low * scale, term.high * scale),

@@ -10,6 +10,8 @@ from vramlib.components import fragmentation, framework_buffers, model_weights
 from vramlib.specs import Budget, Scenario
 
 Interval = tuple[Any, Any]
+SMALL_BUFFERS = 200
+"""Layers hold small buffers that no checkpoint lists: at most one part in this many of the weights, by the logs."""
 DRIVER_SHARE = 0.01
 """Totals that one card prints under different drivers lie within this share: data/gpu_readings.csv."""
 
@@ -38,10 +40,11 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
     """
     weights = model_weights.part(s, stage)
     rounding = fragmentation.weight_rounding_bytes(s, stage)
+    small = weights.bytes // SMALL_BUFFERS
     growth = s.engine_spec.constants["non_torch_growth_bytes"]
     side = budget.parallel_side(s)
     found: dict[str, Interval] = {
-        "weights": (weights.low_bytes + rounding, weights.high_bytes + rounding),
+        "weights": (weights.low_bytes + rounding - small, weights.high_bytes + rounding + small),
         "activation_peak": budget.activation_interval(s, stage),
         "non_torch": tuple(
             b.non_torch_bytes + growth[end][side] - growth["value"][side] for end in ("low", "high")

@@ -27,8 +27,11 @@ from vramlib.components import (
     multi_process,
     prefill_padding,
 )
-from vramlib.specs import DTYPE_BITS, Budget, Scenario
-from vramlib.units import maximum, scale
+from vramlib.specs import DTYPE_BITS, Budget, ModelSpec, Scenario
+from vramlib.units import MiB, maximum, minimum, scale
+
+INDEXER_LOGITS = 512 * MiB
+"""Scores of the sparse-attention indexer while prompts are read: VLLM_SPARSE_INDEXER_MAX_LOGITS_MB of vLLM 0.20."""
 
 
 def of(s: Scenario) -> Budget | None:
@@ -79,12 +82,18 @@ def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> An
     last = stage == s.pipeline_parallel_size - 1
     tokens, rows = s.max_num_batched_tokens, s.max_num_seqs
     peak = activations.peak_bytes(s, tokens, rows, last_stage=last, end=end)
-    if s.model.kv_lora_rank and s.engine == "vllm":
+    if (
+        s.model.kv_lora_rank
+        and s.engine == "vllm"
+        and not prefill_padding.indexer_workspace_bytes(s.model, 1)
+    ):
         context = prefill_padding.mla_context_tokens(s.max_model_len, s.max_num_seqs, s.block_size)
         expanded = prefill_padding.mla_up_projection_bytes(
             s.model, context, tp=s.tensor_parallel_size, b=s.dtype_bytes
         )
         peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + expanded)
+    if s.engine == "vllm" and prefill_padding.indexer_workspace_bytes(s.model, 1):
+        peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + INDEXER_LOGITS)
     peak = peak + prefill_padding.kept_workspace_bytes(s)
     if stage or not s.model.towers:
         return peak
@@ -92,10 +101,21 @@ def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> An
 
 
 def activation_interval(s: Scenario, stage: int = 0) -> tuple[Any, Any]:
-    """Low and high of the activation peak: its constants' intervals, and what small tensors and images add [byte]."""
+    """Low and high of the activation peak: its constants' intervals, and what small tensors and images add [byte].
+
+    Low is without images, which a launch may switch off.
+    """
     share = 0.08 if s.model.towers else 0.03
     low, high = activation_peak_bytes(s, stage, "low"), activation_peak_bytes(s, stage, "high")
+    if s.model.towers:
+        low = minimum(
+            low, activation_peak_bytes(dataclasses.replace(s, model=_without_towers(s.model)), stage, "low")
+        )
     return scale(low, 1 - share), scale(high, 1 + share)
+
+
+def _without_towers(model: ModelSpec) -> ModelSpec:
+    return dataclasses.replace(model, towers=())
 
 
 def parallel_side(s: Scenario) -> str:
@@ -190,7 +210,7 @@ def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
 
 def null_block_bytes(s: Scenario, b: Budget) -> Any:
     """The one block of vLLM's pool that no request gets; SGLang keeps its spare page beside the pool [byte]."""
-    return (b.bytes_per_block or 0) if s.engine == "vllm" else 0
+    return 0 if s.engine != "vllm" or b.bytes_per_block is None else b.bytes_per_block
 
 
 def _whole(value: Any) -> Any:

@@ -87,7 +87,8 @@ def constants(runs: Iterable[Run]) -> dict[Key, dict[str, Any]]:
 
 
 def _implied(run: Run) -> dict[str, Any]:
-    s, got = run.scenario, {}
+    s = run.scenario
+    got: dict[str, Any] = {}
     if (c := implied_sampler(run)) is not None:
         got["sampler_bytes_per_logit"] = c
     elif (x := implied_forward(run)) is not None and s.engine_spec.value("forward_hidden_factor") is not None:

@@ -190,7 +190,7 @@ def sampler_bytes(model: ModelSpec, tokens: Any, rows: Any, *, b: int = 2, c: fl
     --------
     >>> from vramlib import catalog
     >>> sampler_bytes(catalog.model("Llama-3.1-8B"), 8192, 1024)
-    2019243213
+    2019242803
     """
     hidden = (tokens + minimum(rows, tokens)) * b * model.hidden_size
     return hidden + scale(minimum(rows, tokens) * model.vocab_size, c)

@@ -322,8 +322,8 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
             formula="Σ out · in · b_w / 8",
             worked=f"{show_count(m.params_total)} parameters in {width}{share} = {total:,} B",
             source=f"shapes: {exact}",
-            low=total - total // 500,
-            high=_most(s, stage, total),
+            basis="modelled" if (most := _most(s, stage, total)) > total else "exact",
+            high=most if most > total else None,
         )
     ]
     if s.engine in ("vllm", "sglang"):
@@ -353,17 +353,16 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
 
 
 def _most(s: Scenario, stage: int, total: int) -> int:
-    """Upper end: small buffers that checkpoints do not list; a repack whose recipe is not known may keep more.
+    """Upper end where a repack's recipe is not known: it may keep more than the format's own roles.
 
     Publishers of 4-bit models differ in what they leave in 16 bit: attention, recurrent layers, shared experts.
     """
-    most = total + total // 500
     recurrent = any(t.role == "state" for t, _ in s.model.tensors)
     open_recipe = s.quant is not None and not s.quant.ignore and not s.model.exact_bytes
     if not open_recipe or s.quant is None or not (s.quantization == "nvfp4" or recurrent):
-        return most
+        return total
     kept = dataclasses.replace(s.quant, keep=s.quant.keep | {"attention", "state", "shared_expert"})
-    return max(most, tensor_bytes(s.model, **(rank(s, stage) | {"quant": kept})))
+    return max(total, tensor_bytes(s.model, **(rank(s, stage) | {"quant": kept})))
 
 
 def drafter_bytes(s: Scenario) -> int:

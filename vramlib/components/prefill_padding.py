@@ -169,10 +169,33 @@ def _workspace_terms(s: Scenario, stage: int) -> list[Term]:
 
 
 def kept_workspace_bytes(s: Scenario) -> Any:
-    """Fused-MoE workspace that a scenario's engine keeps between steps: 0 in versions that free it [byte]."""
+    """Workspace that a scenario's engine keeps between steps, one for all users: 0 in versions that free it [byte].
+
+    Formula: max(fused experts, indexer of sparse attention)
+    """
     if s.engine_spec.value("moe_workspace") != "kept":
         return 0
-    return activations.moe_workspace(s, s.max_num_batched_tokens)
+    experts = activations.moe_workspace(s, s.max_num_batched_tokens)
+    return maximum(experts, indexer_workspace_bytes(s.model, s.max_model_len) if s.engine == "vllm" else 0)
+
+
+def indexer_workspace_bytes(model: ModelSpec, max_model_len: Any) -> Any:
+    """Keys that the indexer of sparse attention gathers while prompts are read.
+
+    Formula: 40 · ml · (d_index + 4)
+
+    Examples
+    --------
+    >>> from vramlib import catalog
+    >>> indexer_workspace_bytes(catalog.model("DeepSeek-V3.2"), 163_840)
+    865075200
+
+    Source
+    ------
+    vLLM 0.20, vllm/v1/attention/backends/mla/indexer.py get_max_prefill_buffer_size.
+    """
+    width = max((c.indexer_dim for layer, _ in model.layer_counts for c in layer.caches), default=0)
+    return 40 * max_model_len * (width + 4) if width else max_model_len * 0
 
 
 def _mla_terms(s: Scenario, stage: int) -> list[Term]:

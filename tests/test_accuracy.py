@@ -1,0 +1,149 @@
+"""The ledger: rows that mean what they say, folds that do not leak, and no line worse than the stored one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from vramlib import accuracy, accuracy_report, bounds, budget, engines, kinds, refit, resolve, runs
+from vramlib._paths import data_dir
+
+TABLES = ("vllm", "sglang", "llamacpp")
+SNAPSHOT = json.loads(Path(__file__).with_name("data").joinpath("accuracy_snapshot.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def now() -> dict[str, accuracy_report.Line]:
+    return accuracy_report.snapshot()
+
+
+@pytest.mark.parametrize("label", SNAPSHOT)
+def test_no_line_is_worse_than_the_stored_one(label: str, now: dict[str, accuracy_report.Line]) -> None:
+    before, line = SNAPSHOT[label], now[label]
+    assert line["n"] >= before["n"]
+    for name in ("mean", "median", "worst"):
+        assert line[name] <= before[name] + 1e-5, f"{label}: {name} was {before[name]}, is {line[name]}"
+
+
+def test_every_line_is_stored(now: dict[str, accuracy_report.Line]) -> None:
+    assert set(now) == set(SNAPSHOT)
+
+
+@pytest.mark.parametrize(
+    ("label", "mean"),
+    [
+        ("vllm · weights · one card, text", 0.003),
+        ("vllm · activation peak · one card, text", 0.05),
+        ("vllm · KV pool · one card, text", 0.01),
+        ("vllm · concurrency · one card, text", 0.015),
+        ("llamacpp · model buffer", 0.01),
+        ("llamacpp · KV buffer", 0.0005),
+        ("llamacpp · compute buffer", 0.1),
+    ],
+)
+def test_targets(label: str, mean: float, now: dict[str, accuracy_report.Line]) -> None:
+    assert now[label]["mean"] <= mean
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_are_tidy(table: str) -> None:
+    found = runs.read(table)
+    assert len({r.run_id for r in found}) == len(found)
+    for run in found:
+        assert run.use in runs.USES
+        assert run.address.startswith("https://")
+        assert run.use == "scored" or run.reason, run.run_id
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_scored_rows_resolve(table: str) -> None:
+    for run in runs.read(table):
+        if run.use != "unscored":
+            assert run.measured
+            assert accuracy.predict(run.scenario), run.run_id
+
+
+def test_what_is_left_out_is_a_figure_of_the_row() -> None:
+    for table in TABLES:
+        with (data_dir() / "runs" / f"{table}.csv").open(encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                for name in filter(None, row["leave_out"].split(";")):
+                    columns = [f"measured_{name}{end}" for end in ("", "_gib", "_mib")]
+                    assert any(row.get(c) for c in columns), (row["run_id"], name)
+
+
+def test_the_identity_of_the_logs_holds_for_the_rows_that_have_all_terms() -> None:
+    checked = 0
+    for run in runs.read("vllm"):
+        m = run.measured
+        if run.use == "unscored" or not {"weights", "activation_peak", "non_torch", "kv_pool"} <= set(m):
+            continue
+        if "gpu_memory_utilization" not in run.given or "gpu_memory_bytes" not in run.given:
+            continue
+        asked = float(run.given["gpu_memory_utilization"]) * float(run.given["gpu_memory_bytes"])
+        assert asked - m["weights"] - m["activation_peak"] - m["non_torch"] == pytest.approx(
+            m["kv_pool"], abs=0.06 * 2**30
+        ), run.run_id
+        checked += 1
+    assert checked > 30
+
+
+def test_a_fold_does_not_see_its_own_family() -> None:
+    gemma = [r for r in runs.read("vllm") if r.measured and r.family == "gemma2"]
+    key = ("sampler_bytes_per_logit", "0.17")
+    assert key in refit.constants(gemma)
+    assert refit.constants(r for r in gemma if r.family != "gemma2") == {}
+    odd = [c for c in accuracy.ledger("vllm") if c.run.run_id.startswith("llmd_google-gemma-2-9b")]
+    assert {c.measure for c in odd} >= {"weights", "activation_peak", "kv_pool"}
+
+
+def test_refitted_constants_agree_with_the_shipped_ones() -> None:
+    new = refit.constants(r for r in runs.read("vllm") if r.measured)
+    for name, version, share in (
+        ("sampler_bytes_per_logit", "0.19.0", 0.02),
+        ("sampler_bytes_per_logit", "0.11.0", 0.02),
+        ("forward_hidden_factor", "0.19.0", 0.06),
+    ):
+        row = engines.engine("vllm", version).constants[name]
+        assert new[name, row["from"]]["value"] == pytest.approx(row["value"], rel=share)
+
+
+def test_counts_that_estimates_warn_by_are_the_ledgers() -> None:
+    stored = json.loads((data_dir() / "accuracy.json").read_text(encoding="utf-8"))
+    assert stored["runs"] == accuracy_report.run_counts()
+
+
+def test_kinds_with_few_runs_are_said_to_be_not_validated() -> None:
+    usual = resolve.scenario(model="Llama-3.1-8B")
+    new = resolve.scenario(model="Llama-3.1-8B", engine_version="0.33.0", tensor_parallel_size=2)
+    assert kinds.warning(usual) == ""
+    assert kinds.warning(new).startswith("not validated: ")
+
+
+def test_the_worst_misses_have_a_cause() -> None:
+    why = accuracy_report.causes()
+    for c in accuracy_report.worst():
+        assert why.get(c.run.run_id), c.run.run_id
+
+
+def test_intervals_hold_most_figures() -> None:
+    inside, all_of_them = (sum(column) for column in zip(*accuracy_report.coverage().values(), strict=True))
+    assert inside / all_of_them > 0.85
+
+
+def test_the_table_names_what_others_published_and_every_n() -> None:
+    text = accuracy_report.table()
+    assert "llm-d-planner: weights 0.89 %" in text
+    assert "not validated" in text
+    assert "Ten worst misses" in text
+
+
+def test_more_of_a_charged_figure_is_less_pool() -> None:
+    s = resolve.scenario(model="Llama-3.1-8B", gpu="H100-80GB")
+    found = budget.of(s)
+    assert found is not None
+    low, high = bounds.of(s, found)["kv_pool"]
+    assert low < found.kv_pool_bytes < high
