@@ -81,8 +81,8 @@ def number(
     ✎ Your turn: replace the … with your answer and run this cell again.
     >>> number(524288, 131072, slips={4: "Are those query heads?"})
     ✗ Not yet: your answer is 4 times the expected one. Are those query heads?
-    >>> number(131072, 131072, unit="byte")
-    ✓ Right: 131,072 byte.
+    >>> number(131072, 131072)
+    ✓ Right.
     """
     if answer is ...:
         return Reply(False, t("check.todo", language), todo=True)
@@ -90,7 +90,7 @@ def number(
         hint = t("check.unit", language, unit=unit) if unit else ""
         return Reply(False, t("check.not_a_number", language, given=repr(answer), unit=hint).rstrip())
     if abs(answer - expected) <= tolerance * abs(expected):
-        return Reply(True, t("check.right", language, shown=f"{expected:,} {unit}".strip()))
+        return Reply(True, t("check.right", language))
     return Reply(False, _wrong(answer, expected, slips or {}, language))
 
 
@@ -152,7 +152,7 @@ def choice(
     if spelled is None:
         return Reply(False, t("check.choice_unknown", language, given=given, choices=", ".join(choices)))
     right = spelled == expected
-    said = t("check.choice_right", language) if right else t("check.choice_wrong", language, given=spelled)
+    said = t("check.right", language) if right else t("check.choice_wrong", language, given=spelled)
     return Reply(right, f"{said} {(why or {}).get(spelled, '')}".rstrip())
 
 
@@ -179,7 +179,7 @@ def function(
     Examples
     --------
     >>> function(lambda tokens: 2 * tokens, {(8,): 16, (9,): 18})
-    ✓ Right: 2 of 2.
+    ✓ Right in all 2 cases.
     >>> function(lambda tokens: tokens, {(8,): 16})
     ✗ Not yet: your answer is 0.5 times the expected one. Half of it: are keys counted without values? [8]
     """
@@ -191,4 +191,4 @@ def function(
             return found
         if not found.ok:
             return Reply(False, f"{found.text} [{', '.join(map(str, arguments))}]")
-    return Reply(True, t("check.right", language, shown=f"{len(cases)} of {len(cases)}"))
+    return Reply(True, t("check.right_cases", language, count=len(cases)))
