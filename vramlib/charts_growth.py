@@ -134,6 +134,7 @@ def growth(
     labels: Mapping[str, str],
     choose: Sequence[alt.Parameter] = (),
     times: Sequence[alt.Parameter] = (),
+    x_ticks: Sequence[int] = (),
     log: bool = True,
     height: int = 260,
 ) -> alt.LayerChart:
@@ -145,7 +146,8 @@ def growth(
     labels : ``title``, ``description``, ``x``, ``y`` [-]
     choose : ``chooser``s that pick rows by the field of their name [-]
     times : ``chooser``s that multiply y [-]
-    log : both axes in powers of two; else both from zero [-]
+    x_ticks : where the x axis has its numbers; multiples of 1024 are written 1K, 2K [-]
+    log : both axes in powers of two; else both from zero, y in one unit [-]
     height : of the drawing [px]
 
     Returns
@@ -154,21 +156,35 @@ def growth(
     """
     found = [dict(row) for row in rows]
     scale = alt.Scale(type="log", base=2, nice=False) if log else alt.Scale(zero=True)
-    base = _picked(found, choose, times)
-    y_axis = (
-        _size_axis(labels["y"]) if log else alt.Axis(title=labels["y"], labelExpr=size_text("datum.value"))
+    unit, name = (1, "") if log else _unit(max(row["y"] for row in found))
+    y_axis = _size_axis(labels["y"]) if log else alt.Axis(title=f"{labels['y']} ({name})", format="~g")
+    x_axis = alt.Axis(
+        title=labels["x"], labelExpr=_COUNT, labelOverlap=True, values=list(x_ticks) or alt.Undefined
     )
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=300)
-    encoded = base.encode(
-        x=alt.X("x:Q", scale=scale, axis=alt.Axis(title=labels["x"], format="~s", labelOverlap=True)),
-        y=alt.Y("shown:Q", scale=scale, axis=y_axis),
-        color=alt.Color("series:N", sort=None, scale=_colors(found), legend=legend),
-        tooltip=_tips(),
+    encoded = (
+        _picked(found, choose, times)
+        .transform_calculate(drawn=f"datum.shown / {unit}")
+        .encode(
+            x=alt.X("x:Q", scale=scale, axis=x_axis),
+            y=alt.Y("drawn:Q", scale=scale, axis=y_axis),
+            color=alt.Color("series:N", sort=None, scale=_colors(found), legend=legend),
+            tooltip=_tips(),
+        )
     )
     chart = alt.layer(encoded.mark_line(strokeWidth=2.5), encoded.mark_point(size=45, filled=True))
     if choose or times:
         chart = chart.add_params(*choose, *times)
     return page_wide(chart, labels["title"], labels["description"], height=height)
+
+
+_COUNT = "datum.value && datum.value % 1024 == 0 ? format(datum.value / 1024, ',') + 'K' : format(datum.value, ',')"
+
+
+def _unit(most: float) -> tuple[int, str]:
+    """The unit in which the largest size is written."""
+    units = ((GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB"))
+    return next(((size, name) for size, name in units if most >= size), (1, "B"))
 
 
 def _picked(
