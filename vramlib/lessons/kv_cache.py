@@ -105,6 +105,19 @@ def kinds_chart(language: str = "en", model: str = "") -> alt.LayerChart:
     )
 
 
+def growth_chart(language: str = "en") -> alt.LayerChart:
+    """One sequence up to 16k tokens in three models: a line, a line that bends, and a state with a line."""
+    tokens = np.arange(0, 16_385, 1024)
+    tokens[0] = 1
+    rows = [
+        {"series": f"{kind}: {short(KINDS[kind])}", "x": int(x), "y": int(y)}
+        for kind in ("GQA", "sliding", "hybrid")
+        for x, y in zip(tokens, one_sequence(KINDS[kind], tokens), strict=True)
+    ]
+    labels = {word: t(f"kv.growth_{word}", language) for word in ("title", "description", "x", "y")}
+    return charts_growth.growth(rows, labels=labels, log=False, x_ticks=range(0, 16_385, 2048), height=220)
+
+
 def weights_bytes(model: str) -> int:
     """Weights as one card stores them [byte]."""
     return model_weights.size_bytes(resolve.scenario(model=model))
