@@ -1,0 +1,218 @@
+"""Rules that every component notebook keeps: its sections, its two languages, its exercises, and its numbers' home."""
+
+import itertools
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+
+from vramlib import notebook
+from vramlib._paths import notebooks_dir
+
+TESTS = Path(__file__).parent
+ALL = sorted(notebooks_dir().glob("*.ipynb"))
+TAUGHT = [path for path in ALL if re.match(r"(0[1-9]|10)_", path.stem)]
+SECTIONS = {
+    "en": (
+        "The question", "Intuition", "Formula", "A number by hand", "Try it", "Measure it", "The claim", "Exercises",
+        "Check yourself", "Takeaways",
+    ),
+    "vi": (
+        "Câu hỏi", "Trực giác", "Công thức", "Một con số tính tay", "Thử ngay", "Đo", "Điều bảng nói", "Bài tập",
+        "Tự kiểm tra", "Điều cần nhớ",
+    ),
+}  # fmt: skip
+LONGEST_CODE, MOST_LIVE = 12, 3
+# What is made 1 % larger; a notebook that is not named here has its own component's terms.
+PERTURBED = {"02_kv_cache": ("vramlib.components.kv_cache:terms", "vramlib.components.kv_cache:row_bytes")}
+
+every = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+taught = pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str = "") -> list:
+    found = nbformat.read(path, as_version=4).cells
+    return [cell for cell in found if not kind or cell.cell_type == kind]
+
+
+def prose(path: Path, language: str) -> str:
+    """The text that a reader of one language sees."""
+    other = {f"lang-{x}" for x in SECTIONS} - {f"lang-{language}"}
+    return "\n\n".join(cell.source for cell in cells(path, "markdown") if not other & notebook.tags(cell))
+
+
+def headings(path: Path, language: str) -> list[tuple[int, str]]:
+    text = re.sub(r"```.*?```", "", prose(path, language), flags=re.S)
+    return [(len(sign), words.strip()) for sign, words in re.findall(r"^(#+) +(.+)$", text, re.M)]
+
+
+def targets(path: Path) -> tuple[str, ...]:
+    own = f"vramlib.components.{path.stem[3:]}:terms"
+    return PERTURBED.get(path.stem, (own,))
+
+
+@taught
+def test_each_english_text_is_followed_by_the_same_in_vietnamese(path: Path) -> None:
+    found = cells(path)
+    for i, cell in enumerate(found):
+        if "lang-en" in notebook.tags(cell):
+            after = found[i + 1]
+            assert "lang-vi" in notebook.tags(after), f"{cell.id} has no lang-vi cell after it"
+            assert shape(cell.source) == shape(after.source), f"{after.id} has not the shape of {cell.id}"
+            assert cell.source != after.source
+    counts = [sum(f"lang-{x}" in notebook.tags(c) for c in found) for x in SECTIONS]
+    assert counts[0] == counts[1] > 0
+
+
+def shape(source: str) -> tuple[list[str], int, int]:
+    """What both languages share: levels of headings, addresses of links, folded answers."""
+    levels = re.findall(r"^(#+) ", source, re.M)
+    links = sorted(re.findall(r"\]\(([^)]+)\)", source))
+    return levels + links, source.count("<details>"), source.count("$")
+
+
+@taught
+@pytest.mark.parametrize("language", SECTIONS)
+def test_sections_stand_in_their_order(path: Path, language: str) -> None:
+    second = [words for level, words in headings(path, language) if level == 2]
+    places = [second.index(title) for title in SECTIONS[language]]
+    assert places == sorted(places)
+
+
+@every
+@pytest.mark.parametrize("language", SECTIONS)
+def test_headings_are_in_order(path: Path, language: str) -> None:
+    levels = [level for level, _ in headings(path, language)]
+    if path in TAUGHT:
+        assert levels[0] == 1
+    assert levels.count(1) <= 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+@taught
+def test_title_card_says_what_minutes_and_needs(path: Path) -> None:
+    title = cells(path, "markdown")[0].source
+    assert re.search(r"\d+ minutes", title)
+    assert "**After it you can**" in title
+    assert "GPU" in title
+    assert "**Write down your guess" in prose(path, "en")
+
+
+@taught
+def test_code_cells_are_short_and_few_are_live(path: Path) -> None:
+    long = {c.id: len(c.source.splitlines()) for c in cells(path, "code")}
+    assert {i: n for i, n in long.items() if n > LONGEST_CODE} == {}
+    assert sum(bool(notebook.LIVE_TAGS & notebook.tags(c)) for c in cells(path)) <= MOST_LIVE
+
+
+@taught
+def test_widget_is_live_and_its_still_figure_follows(path: Path) -> None:
+    code = cells(path, "code")
+    place = next(i for i, c in enumerate(code) if re.match(r"widgets\.\w+\(", c.source))
+    name = re.match(r"widgets\.\w+", code[place].source)[0]
+    assert "live" in notebook.tags(code[place])
+    assert code[place + 1].source.startswith(f"{name}.still(")
+
+
+@every
+def test_no_cell_stores_an_error_or_a_warning(path: Path) -> None:
+    outputs = [(c.id, o) for c in cells(path, "code") for o in c.outputs]
+    assert [i for i, o in outputs if o.output_type == "error" or o.get("name") == "stderr"] == []
+    assert [i for i, o in outputs if re.search(r"Warning:|Traceback", str(o.get("text", "")))] == []
+
+
+@taught
+def test_exercises_greet_and_their_solutions_pass(path: Path) -> None:
+    code = cells(path, "code")
+    exercises = [i for i, c in enumerate(code) if "exercise" in notebook.tags(c)]
+    assert len(exercises) >= 3
+    for i in exercises:
+        untouched, solution = code[i], code[i + 1]
+        assert "..." in untouched.source
+        assert shown(untouched).startswith("✎"), f"{untouched.id}: {shown(untouched)}"
+        assert "solution" in notebook.tags(solution), f"{untouched.id} is not followed by its solution"
+        assert solution.metadata.get("jupyter", {}).get("source_hidden"), f"{solution.id} is not folded"
+        assert shown(solution).startswith("✓"), f"{solution.id}: {shown(solution)}"
+        assert last_line(untouched) == last_line(solution), f"{solution.id} asks another check"
+
+
+def shown(cell: nbformat.NotebookNode) -> str:
+    return cell.outputs[-1].data["text/plain"] if cell.outputs and "data" in cell.outputs[-1] else ""
+
+
+def last_line(cell: nbformat.NotebookNode) -> str:
+    return cell.source.strip().splitlines()[-1]
+
+
+@taught
+def test_check_yourself_has_folded_answers(path: Path) -> None:
+    for language in SECTIONS:
+        text = prose(path, language).split(f"## {SECTIONS[language][8]}")[1].split("\n## ")[0]
+        assert 3 <= text.count("<details><summary>") == text.count("</details>") <= 5
+
+
+@every
+def test_links_resolve(path: Path) -> None:
+    text = "\n".join(c.source for c in cells(path, "markdown"))
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert [x for x in links if x.startswith("http:")] == [], "https, please"
+    here = [unquote(x.split("#")[0]) for x in links if not x.startswith("https:") and not x.startswith("#")]
+    assert [x for x in here if x and not (path.parent / x).exists()] == []
+
+
+class Images(HTMLParser):
+    """Images without words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: list[str] = []
+        self.seen = 0
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        if tag == "img":
+            self.seen += 1
+            if len(dict(attributes).get("alt") or "") < 20:
+                self.silent.append(str(attributes)[:80])
+
+
+@every
+def test_every_image_has_alt_text(path: Path) -> None:
+    reader = Images()
+    for cell in cells(path, "code"):
+        for output in cell.outputs:
+            reader.feed(output.get("data", {}).get("text/html", ""))
+            assert not {"image/png", "image/svg+xml", "image/jpeg"} & set(output.get("data", {}))
+    reader.feed("\n".join(c.source for c in cells(path, "markdown")))
+    assert reader.silent == []
+    assert re.findall(r"!\[\s*\]\(", "\n".join(c.source for c in cells(path, "markdown"))) == []
+    if path in TAUGHT:
+        assert reader.seen >= 2
+
+
+@taught
+def test_main_chart_moves_without_python(path: Path) -> None:
+    pages = [o.data.get("text/html", "") for c in cells(path, "code") for o in c.outputs if "data" in o]
+    assert any('"bind":{' in page for page in pages)
+
+
+@pytest.mark.notebooks
+@taught
+def test_it_fails_when_its_component_grows_by_a_hundredth(path: Path) -> None:
+    for target in targets(path):
+        changed = run(path, target)
+        cell, _, values = changed.partition(": stored ")
+        assert changed, f"{path.stem} does not notice {target} made 1 % larger"
+        assert "Error:" not in values.split("now")[-1][:40], changed
+        assert run(path, "--until", cell) == "", f"{cell} of {path.stem} differs without any change"
+
+
+def run(path: Path, *words: str) -> str:
+    command = [sys.executable, str(TESTS / "notebook_runner.py"), str(path), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=TESTS)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
