@@ -1,0 +1,170 @@
+"""One number with its label: measured now, recorded, reported by others, or from the model only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vramlib import tables
+from vramlib.measure import record, recordings, runner
+from vramlib.measure.driver import NoGpuError
+from vramlib.measure.experiments import named
+from vramlib.measure.guard import BusyError
+from vramlib.measure.plan import Plan, assumed_room
+from vramlib.measure.record import STATUSES, Measurement
+from vramlib.measure.reported import Reported, reported
+from vramlib.resolve import DEFAULT_GPU
+from vramlib.units import show
+
+NOTHING = "predicted only, nothing was measured"
+KINDS = ("live", "recorded", "reported", "model")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An experiment's answer and where it comes from; print it, or show it in a notebook.
+
+    Parameters
+    ----------
+    name : the experiment [-]
+    kind : ``live``, ``recorded``, ``reported`` or ``model`` [-]
+    measurement : readings beside predictions; without values for ``reported`` and ``model`` [-]
+    reported : figures printed by others, for ``reported`` [-]
+    warnings : why a better kind was not there; recordings that could not be used [-]
+    """
+
+    name: str
+    kind: str
+    measurement: Measurement
+    reported: tuple[Reported, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Where the number comes from, to be printed beside it."""
+        s = self.measurement.setting
+        if self.kind == "live":
+            return f"measured now on {s.gpu}"
+        if self.kind == "recorded":
+            return f"recorded on {s.gpu}, {s.date}"
+        if self.kind == "reported":
+            return f"reported by others: {self.reported[0].source}"
+        return "model only"
+
+    @property
+    def bytes(self) -> int | None:
+        """The headline: measured or recorded, else the first figure reported by others; None from the model only."""
+        return self.reported[0].bytes if self.reported else self.measurement.bytes
+
+    @property
+    def predicted_bytes(self) -> int | None:
+        """What vramlib predicts for the headline; for a figure reported by others, in their setting [byte]."""
+        return self.reported[0].predicted_bytes if self.reported else self.measurement.predicted_bytes
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured over predicted, in one and the same setting; None where either is missing [-]."""
+        return self.bytes / self.predicted_bytes if self.bytes is not None and self.predicted_bytes else None
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} ({self.label})"]
+        lines += [f"  {record.line(p)}" for p in self.measurement.points if not self.reported]
+        lines += [f"  {_said(r)}" for r in self.reported]
+        return "\n".join((*lines, *(f"  note: {w}" for w in self.warnings)))
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def table(self) -> tables.Table:
+        """Readings as rows: predicted, measured, ratio, or who reported them."""
+        if self.reported:
+            rows = [
+                (r.reading, _shown(r.predicted_bytes), show(r.bytes), r.gpu, r.conditions, r.source)
+                for r in self.reported
+            ]
+            columns = ("reading", "predicted", "reported", "card", "conditions", "source")
+            return tables.table(columns, rows, caption=self._caption())
+        return tables.table(
+            ("reading", "predicted", "measured", "ratio"),
+            [_row(p) for p in self.measurement.points],
+            caption=self._caption(),
+        )
+
+    def _caption(self) -> str:
+        return f"{named(self.name).question} **{self.label}**"
+
+
+def _row(p: record.Point) -> tuple[str, str, str, str]:
+    ratio = "" if p.ratio is None else f"{p.ratio:.3f}"
+    return p.name, _shown(p.prediction.bytes), _shown(p.bytes), ratio
+
+
+def _shown(size: int | None) -> str:
+    return "" if size is None else show(size)
+
+
+def _said(r: Reported) -> str:
+    expected = "" if r.predicted_bytes is None else f", predicted {show(r.predicted_bytes)}"
+    return f"{r.reading}: {show(r.bytes)} on {r.gpu or 'a card not named'}{expected} ({r.conditions}; {r.source})"
+
+
+def read(name: str, *, gpu: str = "", live: bool = True, limits: runner.Limits | None = None) -> Reading:
+    """The answer of an experiment: live where there is a GPU, else recorded, else reported, else predicted only.
+
+    Parameters
+    ----------
+    name : of an experiment: ``kv_growth`` [-]
+    gpu : card that the prediction is for where nothing was measured; the default card of ``vram estimate`` [-]
+    live : False never touches a GPU, so that a page says the same everywhere [-]
+    limits : share of the free memory, time and repeats of a live run [-]
+
+    Returns
+    -------
+    The number with its label [-]
+
+    Raises
+    ------
+    KeyError: no experiment, or no card, of that name.
+
+    Examples
+    --------
+    >>> reading = read("activations", gpu="L4", live=False)
+    >>> reading.measurement.headline
+    'sdpa, 2048 tokens'
+    """
+    experiment, warnings = named(name), list[str]()
+    if live:
+        found, reason = _live(experiment.name, limits)
+        if found:
+            return Reading(name=experiment.name, kind="live", measurement=found)
+        warnings.append(reason)
+    recorded, unusable = recordings.find(experiment.name)
+    warnings += unusable
+    if recorded:
+        return Reading(name=experiment.name, kind="recorded", measurement=recorded, warnings=tuple(warnings))
+    plan = experiment.plan(assumed_room(gpu or DEFAULT_GPU))
+    printed = reported(experiment.name)
+    return Reading(
+        name=experiment.name,
+        kind="reported" if printed else "model",
+        measurement=predicted_only(plan),
+        reported=printed,
+        warnings=tuple(warnings),
+    )
+
+
+def _live(name: str, limits: runner.Limits | None) -> tuple[Measurement | None, str]:
+    """A fresh measurement, or the reason why there is none."""
+    try:
+        (found,) = runner.run([name], limits=limits)
+    except NoGpuError as error:
+        return None, f"not measured here: {error.reason}"
+    except BusyError as error:
+        return None, str(error)
+    if found.status == "measured":
+        return found, ""
+    return None, f"not measured here: {STATUSES[found.status]}: {found.note}"
+
+
+def predicted_only(plan: Plan) -> Measurement:
+    """A plan as a measurement without values."""
+    return record.from_plan(plan, (), status="refused", note=NOTHING)
