@@ -48,7 +48,11 @@ def asked() -> set[str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in ("t", "names"):
                 words = strings(node.args[0])
-                found |= {f"{w}.{{}}" for w in words} if name == "names" else {w for w in words if "." in w}
+                found |= (
+                    {f"{w}.{{}}" for w in words}
+                    if name == "names"
+                    else {w for w in words if re.match(r"[a-z]+\.[a-z_{]", w)}
+                )
     return found
 
 
