@@ -73,6 +73,9 @@ def evaluate(shared: Mapping[str, Any], arrays: Mapping[str, Any], size: int) ->
     >>> block.size, block.columns["fits"].tolist()
     (7, [True, True, True, True, True, False, False])
     """
+    if not arrays:
+        yield Block(size=size, columns=one(shared))
+        return
     if size < FEW:
         for i in range(size):
             yield Block(size=1, columns=one({**shared, **{k: v[i].item() for k, v in arrays.items()}}))
@@ -162,7 +165,7 @@ def answers(scenarios: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[Any, tuple[dict[str, Any], list[int], list[tuple[Any, ...]]]] = {}
     for place, scenario in enumerate(scenarios):
         try:
-            shared, numbers = _divided(fields.read(scenario))
+            shared, numbers = _divided(_read(scenario))
         except BAD_ROW as error:
             found[place] = failed(text.message(error))
             continue
@@ -178,6 +181,13 @@ def answers(scenarios: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for place, row in zip(places, (row for block in blocks for row in block.rows()), strict=True):
             found[place] = row
     return found
+
+
+def _read(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    typed = fields.read(scenario)
+    if "model" not in typed:
+        raise ValueError("no model is given; write a catalogue name or a path in column model")
+    return typed
 
 
 def _divided(typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

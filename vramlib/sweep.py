@@ -1,7 +1,7 @@
-"""Many scenarios, row by row: a CSV of fields in, the same CSV with the answers out.
+"""Many scenarios: a CSV of fields in and the same CSV with the answers out, or every combination of a grid.
 
 Rows keep their order and number. A row that cannot be used says why in its ``error`` cell, and the others are
-computed. One row is in memory at a time, so the length of the file does not matter.
+computed. A block of rows is in memory at a time, so neither the length of the file nor the size of the grid matters.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from vramlib import contract, fields, text
+from vramlib import blocks, contract, fields
+from vramlib import grid as grids
 
-BAD_ROW = (ValueError, KeyError, OSError, OverflowError, ZeroDivisionError, TypeError)
 LIKE_A_FIELD = 0.75
+AT_ONCE = 2048  # rows of a CSV that are evaluated together
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -89,30 +91,85 @@ def run(in_path: Path | str, out_path: Path | str, progress: Progress = iter) ->
     return Summary(rows=count, bad_rows=bad, notes=tuple(_notes(header)))
 
 
+def grid(**axes: Any) -> grids.Grid:
+    """Every combination of models, cards, formats, lengths, batches and engines, evaluated as arrays.
+
+    Parameters
+    ----------
+    axes : field to one value or several: a list, a range, an array, or text such as ``1..64`` [-]
+
+    Returns
+    -------
+    The grid: ``len`` counts its scenarios, iterating over it gives blocks of answers [-]
+
+    Raises
+    ------
+    ValueError : no model, a name that is no field, or a value that its field does not take
+
+    Examples
+    --------
+    >>> found = grid(model="Llama-3.1-8B", gpu=["L4", "H100-80GB"], max_model_len=8192, batch_size=range(1, 101))
+    >>> len(found), [(answers.fields["gpu"], answers.size) for answers in found]
+    (200, [('L4', 100), ('H100-80GB', 100)])
+    """
+    return grids.of(**axes)
+
+
+def run_grid(found: grids.Grid, out_path: Path | str, progress: Callable[[int], Any] = bool) -> Summary:
+    """Write a grid's scenarios with their answers as CSV, block by block; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    found : the grid [-]
+    out_path : where to write; replaced when it exists [-]
+    progress : told how many scenarios were just written [-]
+
+    Returns
+    -------
+    How many rows, how many of them bad [-]
+
+    Raises
+    ------
+    OSError : the file cannot be written
+    """
+    count = bad = 0
+    with _replacing(Path(out_path)) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([*found.axes, *contract.COLUMNS])
+        for block in found:
+            columns = [*(block.fields[name] for name in found.axes), *block.columns.values()]
+            writer.writerows(zip(*(_cells(c, block.size) for c in columns), strict=True))
+            count, bad = count + block.size, bad + block.size * bool(block.columns["error"])
+            progress(block.size)
+    return Summary(rows=count, bad_rows=bad)
+
+
+def _cells(column: Any, size: int) -> Iterable[Any]:
+    """A column's cells; only words and truth values are written otherwise than Python prints them."""
+    if not hasattr(column, "tolist"):
+        return itertools.repeat(_field_cell(column), size)
+    return map(_cell, column.tolist()) if column.dtype == bool else column.tolist()
+
+
+def _field_cell(value: Any) -> Any:
+    """A field's value as it is typed: a list of lengths with semicolons, a model or card by its name."""
+    if isinstance(value, tuple):
+        return ";".join(map(str, value))
+    return _cell(getattr(value, "name", value))
+
+
 def _answer(scenario: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of one answer; what is wrong with the scenario as their ``error``."""
-    import vramlib
+    [answer] = blocks.answers([_known(scenario)])
+    return answer
 
-    known = {name: value for name, value in scenario.items() if _is_field(name)}
-    try:
-        return contract.row(vramlib.estimate(**_given(known)))
-    except BAD_ROW as error:
-        return _failed(text.message(error))
+
+def _known(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in scenario.items() if _is_field(name)}
 
 
 def _is_field(name: Any) -> bool:
     return isinstance(name, str) and fields.plain_name(name) in fields.BY_NAME
-
-
-def _given(known: Mapping[str, Any]) -> dict[str, Any]:
-    given = fields.read(known)
-    if "model" not in given:
-        raise ValueError("no model is given; write a catalogue name or a path in column model")
-    return given
-
-
-def _failed(why: str) -> dict[str, Any]:
-    return {**dict.fromkeys(contract.COLUMNS), "error": why}
 
 
 def _filled(reader: Iterable[list[str]]) -> Iterator[list[str]]:
@@ -145,22 +202,27 @@ def _write(header: list[str], lines: Iterable[list[str]], out: TextIO) -> tuple[
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([header[place] for place in kept] + list(contract.COLUMNS))
     count = bad = 0
-    for cells in lines:
-        answer = _answer_cells(header, cells)
-        padded = cells + [""] * (len(header) - len(cells))
-        writer.writerow(
-            [padded[place] for place in kept] + [_cell(answer[name]) for name in contract.COLUMNS]
-        )
-        count, bad = count + 1, bad + bool(answer["error"])
+    lines = iter(lines)
+    while some := list(itertools.islice(lines, AT_ONCE)):
+        for cells, answer in zip(some, _answers(header, some), strict=True):
+            padded = cells + [""] * (len(header) - len(cells))
+            own = [_cell(answer[name]) for name in contract.COLUMNS]
+            writer.writerow([padded[place] for place in kept] + own)
+            count, bad = count + 1, bad + bool(answer["error"])
     return count, bad
 
 
-def _answer_cells(header: list[str], cells: list[str]) -> dict[str, Any]:
-    if len(cells) != len(header):
-        extra = cells[len(header) :]
-        more = f"; left over: {', '.join(map(repr, extra))}" if extra else ""
-        return _failed(f"the row has {len(cells)} cells for {len(header)} columns{more}")
-    return _answer(dict(zip(header, cells, strict=True)))
+def _answers(header: list[str], lines: Sequence[list[str]]) -> Iterator[dict[str, Any]]:
+    """Answers of some rows, in order; a row with more or fewer cells than the header is not read."""
+    whole = [_known(dict(zip(header, cells, strict=True))) for cells in lines if len(cells) == len(header)]
+    found = iter(blocks.answers(whole))
+    return (next(found) if len(cells) == len(header) else _misfit(header, cells) for cells in lines)
+
+
+def _misfit(header: list[str], cells: list[str]) -> dict[str, Any]:
+    extra = cells[len(header) :]
+    more = f"; left over: {', '.join(map(repr, extra))}" if extra else ""
+    return blocks.failed(f"the row has {len(cells)} cells for {len(header)} columns{more}")
 
 
 def _cell(value: Any) -> Any:
