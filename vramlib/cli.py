@@ -6,127 +6,18 @@ imported when it runs, so that ``vram --help`` and ``vram estimate`` start quick
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from vramlib import fields, text, values
+from vramlib import fields, text
+from vramlib.cli_frame import STATUS_PIPE, Scenario, Vram, field_flags
 
-UNUSABLE = (ValueError, KeyError, OSError)
-BOOLEANS = {f.flag for f in fields.FIELDS if f.kind == "bool"}
-METAVARS = {
-    "gpu": "NAME",
-    "text": "NAME",
-    "choice": "NAME",
-    "bool": "TRUE|FALSE",
-    "int": "N",
-    "lengths": "N|N;N",
-}
-METAVARS |= {"fraction": "FRACTION", "size": "BYTES"}
-STATUS_UNUSABLE, STATUS_STOPPED, STATUS_PIPE = 2, 130, 141
-
-
-class Vram(click.Group):
-    """The command's frame: every known exception becomes one line and an exit status."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order of this file."""
-        return list(self.commands)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
-        """Find the command; where there is none, offer the nearest."""
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], list(self.commands), n=1)
-            offer = f"nearest: {near[0]}" if near else f"the commands are: {', '.join(self.commands)}"
-            raise click.UsageError(f"no command {args[0]!r}; {offer}")
-        return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run one command; a reader that closes the pipe early, as ``head`` does, is no error."""
-        try:
-            super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return STATUS_PIPE
-        return 0
-
-    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
-        """Run one command and exit; unlike click's own it never prints a usage block or a traceback."""
-        extra.pop("standalone_mode", None)
-        words = list(sys.argv[1:] if args is None else args) or ["--help"]
-        try:
-            status = super().main(words, standalone_mode=False, **extra)
-        except click.Abort:
-            _stop("stopped", STATUS_STOPPED)
-        except click.ClickException as error:
-            _stop(_usage(error), STATUS_UNUSABLE)
-        except UNUSABLE as error:
-            _stop(text.message(error), STATUS_UNUSABLE)
-        sys.exit(status)
-
-
-class Scenario(click.Command):
-    """A command whose flags are the scenario's fields, spelled with hyphens or underscores."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write pasted flags the one way that click reads: ``--enforce-eager``, ``--no-…``, ``--a_b``."""
-        return super().parse_args(ctx, list(_respelled(args)))
-
-
-def _respelled(args: Sequence[str]) -> Iterable[str]:
-    """Flags with hyphens; a bare boolean gets its ``true``, and one with ``no-`` before it its ``false``."""
-    for place, arg in enumerate(args):
-        name, given, value = arg.partition("=")
-        if not name.startswith("--"):
-            yield arg
-            continue
-        flag = "--" + name[2:].replace("_", "-")
-        positive = "--" + flag.removeprefix("--no-")
-        following = args[place + 1].strip().lower() if place + 1 < len(args) else ""
-        if flag in BOOLEANS and not given and following not in values.TRUE_FALSE and following != "auto":
-            yield f"{flag}=true"
-        elif positive in BOOLEANS and flag != positive and not given:
-            yield f"{positive}=false"
-        else:
-            yield flag + given + value
-
-
-def _stop(line: str, status: int) -> NoReturn:
-    click.echo(f"vram: {line}", err=True)
-    sys.exit(status)
-
-
-def _usage(error: click.ClickException) -> str:
-    """What is wrong with the words, in one line, with the nearest right one."""
-    ctx = getattr(error, "ctx", None)
-    if isinstance(error, click.NoSuchOption) and ctx is not None:
-        return _no_flag(error.option_name, ctx.command)
-    message = " ".join(error.format_message().split()).rstrip(".")
-    return f"{message}; see {ctx.command_path} --help" if ctx else message
-
-
-def _no_flag(typed: str, command: click.Command) -> str:
-    known = [name for p in command.params for name in p.opts if name.startswith("--")]
-    flags = {fields.plain_name(flag): flag for flag in known}
-    near = fields.nearest(typed, flags)
-    offer = f"nearest: {flags[near]}" if near else f"see vram {command.name} --help"
-    return f"no flag {typed}; {offer}"
-
-
-def _field_flags(command: click.Command) -> click.Command:
-    """One option for each field, in the table's order, after the command's own."""
-    for field in fields.FIELDS[1:]:
-        default = f"  [{field.default}]" if field.default else ""
-        takes = "|".join(field.choices) if 0 < len(field.choices) < 5 else METAVARS[field.kind]
-        command.params.append(click.Option([field.flag], metavar=takes, help=field.help + default))
-    return command
+__all__ = ["STATUS_PIPE", "main"]
 
 
 @click.group(cls=Vram, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -167,7 +58,7 @@ def estimate(name: str | None, model: str | None, as_json: bool, explain: bool, 
     click.echo("\n\n".join(v for v in views if v))
 
 
-_field_flags(estimate)
+field_flags(estimate)
 
 
 def _columns() -> int:
@@ -177,29 +68,19 @@ def _columns() -> int:
 
 
 @main.command()
-@click.argument("in_path", metavar="IN.csv", type=click.Path(path_type=Path))
+@click.argument("in_path", metavar="IN.csv|GRID.yaml", type=click.Path(path_type=Path))
 @click.option("-o", "--out", "out_path", metavar="OUT.csv", required=True, type=click.Path(path_type=Path))
-def sweep(in_path: Path, out_path: Path) -> None:
-    """One estimate for each row of a CSV.
+@click.option("--yes", is_flag=True, help="do not ask before a grid of more than ten million scenarios")
+def sweep(in_path: Path, out_path: Path, yes: bool) -> None:
+    """One estimate for each row of a CSV or combination of a grid.
 
-    Columns are named as the flags of vram estimate; others pass through. A row that cannot be used says
-    why in its column error.
+    A CSV has columns named as the flags of vram estimate; others pass through. A grid is YAML: a field a line, with
+    a value, a list of values, or a range as 1..64. A row that cannot be used says why in its column error.
     """
-    from tqdm import tqdm
+    from vramlib import cli_many
 
-    from vramlib import sweep as sweeps
-
-    total = _lines(in_path) - 1 if sys.stderr.isatty() and in_path.is_file() else None
-    summary = sweeps.run(in_path, out_path, lambda rows: tqdm(rows, total=total, unit=" rows", disable=None))
-    for note in summary.notes:
-        click.echo(f"vram: {note}", err=True)
-    bad = f", {summary.bad_rows} of them bad: see column error" if summary.bad_rows else ""
-    click.echo(f"vram: {summary.rows} rows written to {out_path}{bad}", err=True)
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as stream:
-        return sum(1 for _ in stream)
+    for line in cli_many.sweep(in_path, out_path, yes):
+        click.echo(f"vram: {line}", err=True)
 
 
 @main.command()
@@ -280,4 +161,4 @@ def explain(log: str, model: str | None, as_json: bool, **given: Any) -> None:
     click.echo(json.dumps(told.to_dict(), indent=2, ensure_ascii=False) if as_json else str(told))
 
 
-_field_flags(explain)
+field_flags(explain)
