@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from vramlib import budget
-from vramlib.components import fragmentation, framework_buffers, model_weights
+from vramlib.components import fragmentation, framework_buffers, model_weights, multi_process
 from vramlib.specs import Budget, Scenario
 
 Interval = tuple[Any, Any]
@@ -42,7 +42,7 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
     rounding = fragmentation.weight_rounding_bytes(s, stage)
     small = weights.bytes // SMALL_BUFFERS
     growth = s.engine_spec.constants["non_torch_growth_bytes"]
-    side = budget.parallel_side(s)
+    side = multi_process.side(s)
     found: dict[str, Interval] = {
         "weights": (weights.low_bytes + rounding - small, weights.high_bytes + rounding + small),
         "activation_peak": budget.activation_interval(s, stage),

@@ -118,17 +118,12 @@ def _without_towers(model: ModelSpec) -> ModelSpec:
     return dataclasses.replace(model, towers=())
 
 
-def parallel_side(s: Scenario) -> str:
-    """Which figure of a constant by parallelism applies: ``1`` for one rank, ``2`` for more."""
-    return "1" if s.world_size == 1 else "2"
-
-
 def non_torch_bytes(s: Scenario) -> int:
     """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte].
 
     vLLM 0.6.4 and 0.6.5 count the context too.
     """
-    grown = int(s.engine_spec.value("non_torch_growth_bytes")[parallel_side(s)])
+    grown = int(s.engine_spec.value("non_torch_growth_bytes")[multi_process.side(s)])
     return grown + (s.gpu.cuda_context_bytes if s.engine_spec.value("charges_context") else 0)
 
 

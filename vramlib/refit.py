@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vramlib.components import activations, framework_buffers, prefill_padding
+from vramlib.components import activations, framework_buffers, multi_process, prefill_padding
 from vramlib.components.model_weights import stage_layers
 from vramlib.runs import Run
 from vramlib.specs import Scenario
@@ -94,7 +94,7 @@ def _implied(run: Run) -> dict[str, Any]:
     elif (x := implied_forward(run)) is not None and s.engine_spec.value("forward_hidden_factor") is not None:
         got["forward_hidden_factor"] = x
     if "non_torch" in run.measured:
-        got["non_torch_growth_bytes"] = ("1" if s.world_size == 1 else "2", run.measured["non_torch"])
+        got["non_torch_growth_bytes"] = (multi_process.side(s), run.measured["non_torch"])
     if "cuda_graph" in run.measured and not s.enforce_eager:
         graphs = framework_buffers.num_graphs(s)
         layers = sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, 0))

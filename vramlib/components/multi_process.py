@@ -34,14 +34,34 @@ def further_processes_bytes(num_processes: int, own_bytes: Any) -> Any:
     return (num_processes - 1) * own_bytes
 
 
+def side(s: Scenario) -> str:
+    """Which figure of a constant by parallelism applies: ``1``, ``2`` for ranks that talk, ``other`` for small pairs.
+
+    Symmetric memory and FlashInfer's all-reduce exist on Hopper and Blackwell cards with NVLink, so a pair of other
+    cards needs less; eight of them print no less than those. Data-parallel
+    copies of a model without experts are engines of their own.
+
+    Source
+    ------
+    vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py and flashinfer_all_reduce.py: compute capability.
+    """
+    copies = s.data_parallel_size if s.model.num_experts else 1
+    ranks = s.tensor_parallel_size * s.pipeline_parallel_size * copies
+    if ranks == 1:
+        return "1"
+    joined = 9 <= s.gpu.compute_capability < 12 and "PCIE" not in s.gpu.name.upper()
+    known = s.engine_spec.value("non_torch_growth_bytes")
+    return "2" if joined or ranks > 2 or "other" not in known else "other"
+
+
 def communication_terms(s: Scenario) -> tuple[Term, ...]:
     """NCCL, custom all-reduce and symmetric memory of one rank; none with a single card."""
-    if s.world_size == 1 or s.engine not in ("vllm", "sglang"):
+    if s.engine not in ("vllm", "sglang") or (many := side(s)) == "1":
         return ()
     before, growth = (
         s.engine_spec.constants[k] for k in ("before_snapshot_comm_bytes", "non_torch_growth_bytes")
     )
-    more = growth["value"]["2"] - growth["value"]["1"]
+    more = growth["value"][many] - growth["value"]["1"]
     return (
         Term(
             name="NCCL set up before the budget starts",
@@ -57,11 +77,11 @@ def communication_terms(s: Scenario) -> tuple[Term, ...]:
             name="NCCL, custom all-reduce, symmetric memory",
             bytes=more,
             formula="non-torch growth of two or more ranks − of one",
-            worked=f"{show(growth['value']['2'])} − {show(growth['value']['1'])}",
+            worked=f"{show(growth['value'][many])} − {show(growth['value']['1'])}",
             source=growth["source"],
             basis="modelled",
-            low=max(0, growth["low"]["2"] - growth["value"]["1"]),
-            high=growth["high"]["2"],
+            low=max(0, growth["low"][many] - growth["value"]["1"]),
+            high=growth["high"][many],
         ),
     )
 
