@@ -269,6 +269,42 @@ def test_peak_and_transient_are_taken_apart_where_only_sums_are_printed() -> Non
     assert sizes["activation_peak_bytes"].value / GiB == pytest.approx(1.50)
 
 
+def test_a_statement_that_was_wrapped_in_copying() -> None:
+    log = (
+        "22:12:16  INFO [worker.py:295] model weights take 6.59GiB; non_torch_memory takes 8.29GiB;\n"
+        "                               PyTorch activation peak memory takes 4.93GiB;\n"
+        "                               the rest of the memory reserved for KV Cache is -7.83GiB.\n"
+    )
+    sizes = logs.explain(log).measured
+    assert sizes["activation_peak_bytes"].value / GiB == pytest.approx(4.93)
+    assert sizes["kv_pool_bytes"].value / GiB == pytest.approx(-7.83)
+
+
+def test_a_trial_of_cuda_graphs_is_not_the_pool() -> None:
+    log = "Overriding num_gpu_blocks=0 with num_gpu_blocks_override=512\n"
+    assert "num_blocks" not in logs.explain(log).measured
+    log += "vllm cache_config_info with initialization after num_gpu_blocks is: 315205"
+    assert logs.explain(log).measured["num_blocks"].value == 315205
+    given = logs.explain("Overriding num_gpu_blocks=29751 with num_gpu_blocks_override=1024").measured
+    assert given["num_blocks"].value == 1024
+
+
+def test_recurrent_states_share_sglangs_pool() -> None:
+    log = (
+        "server_args=ServerArgs(model_path='granite-4.0-h-micro', mem_fraction_static=0.774, tp_size=1)\n"
+        "[2026-02-01 00:05:02 TP0] Load weight begin. avail mem=15.24 GB\n"
+        "[2026-02-01 00:05:03 TP0] Load weight end. elapsed=1.25 s, type=GraniteMoeHybridForCausalLM,"
+        " dtype=torch.bfloat16, avail mem=9.26 GB, mem usage=5.98 GB.\n"
+        "[2026-02-01 00:05:03 TP0] Mamba Cache is allocated. max_mamba_cache_size: 38, conv_state size: 0.03GB,"
+        " ssm_state size: 2.74GB \n"
+        "[2026-02-01 00:05:03 TP0] KV Cache is allocated. #tokens: 399740, K size: 1.52 GB, V size: 1.52 GB\n"
+    )
+    identity = logs.explain(log).identity
+    assert identity is not None
+    assert identity.holds
+    assert dict(identity.terms)["recurrent states"] == -round(0.03 * GiB) - round(2.74 * GiB)
+
+
 def test_gb_that_is_gib_is_said() -> None:
     line = logs.explain("Loading model weights took 15.3916 GB").lines[0]
     assert line.values["weights_bytes"].value == round(15.3916 * GiB)

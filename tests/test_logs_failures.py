@@ -281,7 +281,8 @@ def test_newer_sglang_names_the_smallest_share() -> None:
     assert "above 0.861" in found.advice[0].words
 
 
-ALLOCATING = "ggml_backend_cuda_buffer_type_alloc_buffer: allocating {} MiB on device 0: cudaMalloc failed: out of memory\n"
+CUDA_BUFFER = "ggml_backend_cuda_buffer_type_alloc_buffer"
+ALLOCATING = CUDA_BUFFER + ": allocating {} MiB on device 0: cudaMalloc failed: out of memory\n"
 
 
 @pytest.mark.parametrize(
@@ -306,6 +307,18 @@ def test_llamacpps_buffer_that_does_not_fit(after: str, part: str, first: str) -
     assert (found.kind, found.part) == ("buffer_oom", part)
     assert found.missing_bytes == 1866 * MiB
     assert (found.advice[0].knob, found.advice[0].direction) == (first, "down")
+
+
+def test_other_backends_say_it_in_the_lines_after() -> None:
+    log = (
+        "ggml_vulkan: Device memory allocation of size 1632174080 failed.\n"
+        "0.05.982.175 E alloc_tensor_range: failed to allocate Vulkan0 buffer of size 1632174080\n"
+        "0.06.650.537 E llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv"
+        " cache\n"
+    )
+    found = the_failure(log)
+    assert (found.part, found.missing_bytes) == ("kv_cache", None)
+    assert "1.52 GiB for keys and values of the whole context did not fit Vulkan0" in found.words
 
 
 def test_what_a_buffer_was_for_is_told_by_what_came_before() -> None:

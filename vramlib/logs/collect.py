@@ -22,6 +22,13 @@ BATCH = 256 * KiB
 RULES: tuple[Rule, ...] = (
     *rules_vllm.RULES, *rules_sglang.RULES, *rules_llamacpp.RULES, *rules_failures.RULES,
 )  # fmt: skip
+OF_A_RANK = (
+    "weights_bytes",
+    "kv_pool_bytes",
+    "consumed_bytes",
+    "free_after_load_bytes",
+    "model_buffer_bytes",
+)
 EVENTS = ("buffer", "load", "context", "breakdown")
 LAUNCHES = ("launch", "settings", "command")
 
@@ -64,8 +71,8 @@ class Facts:
 
     @property
     def ranks(self) -> tuple[str, ...]:
-        """Processes that printed sizes, in order of first use; ``""`` stands for one without a name."""
-        return tuple(dict.fromkeys(rank for rank, name in self.values if name.endswith("_bytes")))
+        """Processes that printed weights or KV cache, in order of first use; ``""`` is one without a name."""
+        return tuple(dict.fromkeys(rank for rank, name in self.values if name in OF_A_RANK))
 
 
 def collect(log: str | bytes | Iterable[str] | BinaryIO) -> Facts:

@@ -133,8 +133,8 @@ def _rows(sizes: Sizes, answer: Estimate, names: tuple[str, ...]) -> tuple[Row, 
     rows = []
     for name in names:
         estimated = _estimated(name, answer)
-        if name in sizes and estimated is not None and not isinstance(sizes[name].value, str):
-            item = sizes[name]
+        item = sizes.get(name)
+        if item and estimated is not None and not isinstance(item.value, str) and (item.value or estimated):
             rows.append(
                 Row(
                     name=name,

@@ -196,9 +196,11 @@ def _sglang_identity(sizes: Sizes) -> Identity | None:
         return None
     start, loaded, share, pool = (sizes[name] for name in names)
     kept = round(start.value * (1 - float(share.value)))
-    terms = (("free after loading", loaded.value), ("kept free", -kept))
+    states = sum(sizes[name].value for name in ("conv_bytes", "ssm_bytes") if name in sizes)
+    terms = [("free after loading", loaded.value), ("kept free", -kept)]
+    terms += [("recurrent states", -states)] if states else []
     digits = start.half_digit + loaded.half_digit + 2 * pool.half_digit
-    return Identity(terms=terms, printed=pool.value, rounding=round(digits) + SLACK)
+    return Identity(terms=tuple(terms), printed=pool.value, rounding=round(digits) + SLACK)
 
 
 def by_part(sizes: Sizes, engine: str, num_ranks: int = 1) -> dict[str, str]:

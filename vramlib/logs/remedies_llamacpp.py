@@ -27,13 +27,19 @@ def buffer(c: Case) -> Answer:
     part, what, turns = BUFFERS[_what(c)]
     told = f"a buffer of {show(tried)}" if tried is not None else "a buffer"
     retried = "; it went on without pipeline copies" if "buffer_retried" in c.kinds else ""
-    words = f"{told} for {what} did not fit{retried}"
+    place = f" {name}" if (name := _device_name(device)) else ""
+    words = f"{told} for {what} did not fit{place}{retried}"
     return Answer(
         part=part,
         words=words,
         missing=_missing(c, device, tried),
         advice=c.turns(*turns, cache_type_k="q8_0"),
     )
+
+
+def _device_name(device: str) -> str:
+    """A card as the buffers name it."""
+    return f"CUDA{device}" if device.isdigit() else device
 
 
 def _what(c: Case) -> str:
@@ -52,7 +58,7 @@ def _missing(c: Case, device: str, tried: int | None) -> int | None:
     free = getattr(c.sizes.get("free_at_start_bytes"), "value", None)
     if tried is None or free is None:
         return None
-    name = f"CUDA{device}" if device.isdigit() else device
+    name = _device_name(device)
     sizes = buffers.loads(c.facts.events)[-1].sizes
     taken = sum(kind[name].value for kind in sizes.values() if name in kind)
     return max(0, int(tried + taken - free))

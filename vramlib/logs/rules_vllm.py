@@ -65,12 +65,14 @@ PROFILE_V0 = (
         r"\(<gpu_memory_utilization>\) = <requested_bytes>GiB",
         "the engine plans with {gpu_memory_utilization} of {gpu_total_bytes}: {requested_bytes}",
         since="0.6.5", until="0.8"),
-    rule("model weights take",
-        r"model weights take <weights_bytes>GiB; non_torch_memory takes <non_torch_bytes>GiB; PyTorch "
-        r"activation peak memory takes <activation_peak_bytes>GiB; the rest of the memory reserved for "
-        r"KV Cache is <kv_pool_bytes>GiB",
-        "of that: weights {weights_bytes}, growth outside PyTorch {non_torch_bytes}, activation peak "
-        "{activation_peak_bytes}; {kv_pool_bytes} are left for KV cache", since="0.6.5", until="0.8"),
+    rule("model weights take", r"model weights take <weights_bytes>GiB;", "of that, weights take {weights_bytes}",
+        since="0.6.5", until="0.8"),
+    rule("non_torch_memory takes", r"non_torch_memory takes <non_torch_bytes>GiB;",
+        "growth outside PyTorch takes {non_torch_bytes}", since="0.6.5", until="0.8"),
+    rule("activation peak memory takes", r"PyTorch activation peak memory takes <activation_peak_bytes>GiB;",
+        "the activation peak takes {activation_peak_bytes}", since="0.6.5", until="0.8"),
+    rule("memory reserved for KV Cache is", r"the rest of the memory reserved for KV Cache is <kv_pool_bytes>GiB",
+        "{kv_pool_bytes} are left for KV cache", since="0.6.5", until="0.8"),
 )  # fmt: skip
 
 PROFILE_V1 = (
@@ -150,8 +152,11 @@ POOL = (
         "the longest sequence was cut from {model_limit} to {max_model_len} tokens, the most that fits "
         "the pool", since="0.14"),
     rule("num_gpu_blocks_override",
-        r"Overriding num_gpu_blocks=<profiled_blocks> with num_gpu_blocks_override=<num_blocks>",
+        r"Overriding num_gpu_blocks=(?P<profiled_blocks>[1-9]\d{0,12}) with num_gpu_blocks_override=<num_blocks>",
         "the number of blocks was given: {num_blocks} instead of {profiled_blocks}"),
+    rule("num_gpu_blocks_override", r"num_gpu_blocks=0 with num_gpu_blocks_override=<trial_blocks>",
+        "for a trial of CUDA graphs the pool has {trial_blocks} blocks for a moment", since="0.17"),
+    rule("after num_gpu_blocks is", r"after num_gpu_blocks is: <num_blocks>", "the pool has {num_blocks} blocks"),
 )  # fmt: skip
 
 GRAPHS = (
