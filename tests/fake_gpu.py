@@ -1,3 +1,4 @@
+# ruff: noqa: N802, N815  the driver's library spells its names so
 """Stand-ins for a driver and for PyTorch, named as such: a machine with cards that has none.
 
 ``FakeNvml`` answers like the module ``pynvml``; ``FakeTorch`` like the few corners of ``torch`` that are asked before
