@@ -309,6 +309,26 @@ def test_gb_that_is_gib_is_said() -> None:
     line = logs.explain("Loading model weights took 15.3916 GB").lines[0]
     assert line.values["weights_bytes"].value == round(15.3916 * GiB)
     assert "it is GiB" in line.words
+    assert any("every size of it is GiB" in n for n in told("sglang-0.4.6.log").notes)
+
+
+def test_an_older_sglang_prints_no_weights_only_what_is_free() -> None:
+    log = (
+        "[2025-02-04 05:21:40 TP0] Load weight begin. avail mem=22.76 GB\n"
+        "[2025-02-04 05:29:17 TP0] Load weight end. type=Qwen2ForCausalLM, dtype=torch.bfloat16, avail mem=8.37 GB\n"
+        "[2025-02-04 05:29:17 TP0] KV Cache is allocated. K size: 2.82 GB, V size: 2.82 GB.\n"
+    )
+    sizes = logs.explain(log).measured
+    assert sizes["weights_bytes"].value / GiB == pytest.approx(14.39)
+    assert sizes["kv_pool_bytes"].value / GiB == pytest.approx(5.64)
+
+
+def test_other_engines_failures_are_explained_beside_their_estimate() -> None:
+    log = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 22.00 GiB of which 1.00 GiB is free."
+    found = logs.explain(log, engine="transformers", model="Llama-3.1-8B", gpu="L4")
+    assert found.estimate is not None
+    assert found.failures[0].missing_bytes == GiB
+    assert not found.advice
 
 
 def test_the_rank_with_the_least_kv_cache_is_shown() -> None:

@@ -179,6 +179,8 @@ def _notes(facts: Facts, sizes: Mapping[str, Value], version: str) -> tuple[str,
         notes.append(
             f"{len(facts.ranks)} processes print sizes; shown is the one with the least KV cache, {fullest}"
         )
+    if facts.engine == "sglang":
+        notes.append("SGLang prints GB and divides by 2^30: every size of it is GiB")
     if facts.engine == "vllm" and "kv_pool_tokens" in sizes and _tokens_are_requests(version):
         notes.append("this version prints requests × max_model_len as tokens: no byte rate for mixed caches")
     if (many := buffers.count(facts.events)) > 1:

@@ -38,6 +38,31 @@ def template(text: str) -> str:
     return re.sub(r"(?<!\?P)<(\w+) ?(size|word|)>", lambda m: f"(?P<{m[1]}>{KINDS[m[2]]})", text)
 
 
+PART_OF = {
+    "weights_bytes": "model_weights",
+    "model_buffer_bytes": "model_weights",
+    "kv_pool_bytes": "kv_cache",
+    "kv_pool_tokens": "kv_cache",
+    "num_blocks": "kv_cache",
+    "kv_bytes_at_max_model_len": "kv_cache",
+    "kv_buffer_bytes": "kv_cache",
+    "state_buffer_bytes": "kv_cache",
+    "k_bytes": "kv_cache",
+    "ssm_bytes": "kv_cache",
+    "activation_peak_bytes": "activations",
+    "compute_buffer_bytes": "activations",
+    "output_buffer_bytes": "activations",
+    "outside_torch_bytes": "cuda_context",
+    "non_torch_bytes": "cuda_context",
+    "cuda_graph_bytes": "framework_buffers",
+    "cuda_graph_estimated_bytes": "framework_buffers",
+    "unallocated_bytes": "fragmentation",
+    "communication_bytes": "multi_process",
+    "held_bytes": "multi_process",
+}
+"""Home of each figure among the eight parts; with several ranks what grows outside PyTorch is mostly communication."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
     """One number or word of a line.
@@ -98,6 +123,11 @@ class Line:
     rule: Rule
     values: Mapping[str, Value] = field(default_factory=dict)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Keys of the parts that its figures belong to."""
+        return tuple(dict.fromkeys(PART_OF[name] for name in self.values if name in PART_OF))
+
 
 def rule(engine: str, key: str, pattern: str, words: str, **more: Any) -> Rule:
     """A rule from the short form of its pattern."""
@@ -120,7 +150,7 @@ def match(found: Rule, number: int, text: str, rank: str) -> Line | None:
         return None
     values = {n: value(n, t, found.unit) for n, t in hit.groupdict().items() if t is not None}
     words = found.words.format_map(_Shown(values))
-    if found.engine in ("vllm", "sglang") and re.search(r"\d ?GB", hit[0]):
+    if found.engine == "vllm" and re.search(r"\d ?GB", hit[0]):
         words += GIB_AS_GB
     return Line(
         number=number, text=_short(text, hit.start()), rank=rank, words=words, values=values, rule=found

@@ -26,9 +26,12 @@ RULES: tuple[Rule, ...] = (
     rule("Load weight begin", r"Load weight begin\. avail mem=<free_at_start_bytes> GB",
         "{free_at_start_bytes} are free before the model is loaded"),
     rule("Load weight end",
-        r"Load weight end\..{0,40}?type=<architecture word>.{0,200}?avail mem=<free_after_load_bytes> "
-        r"GB(?:, mem usage=<weights_bytes> GB)?",
+        r"Load weight end\..{0,40}?type=<architecture word>.{0,200}?avail mem=<free_after_load_bytes> GB, "
+        r"mem usage=<weights_bytes> GB",
         "{architecture} is loaded: weights {weights_bytes}, {free_after_load_bytes} are still free"),
+    rule("Load weight end",
+        r"Load weight end\..{0,40}?type=<architecture word>.{0,200}?avail mem=<free_after_load_bytes> GB(?!, mem)",
+        "{architecture} is loaded: {free_after_load_bytes} are still free"),
     rule("KV Cache is allocated",
         r"KV Cache is allocated\..{0,60}?#tokens: <kv_pool_tokens>, K size: <k_bytes> GB, V size: "
         r"<v_bytes> GB",
@@ -54,6 +57,8 @@ RULES: tuple[Rule, ...] = (
         r"Capture (?P<role>[a-z ]{0,30})(?:cuda|CUDA) graph begin\..{0,120}?avail "
         r"mem=<free_before_graphs_bytes> GB",
         "{free_before_graphs_bytes} are free before CUDA graphs are captured"),
+    rule("graph end", r"Capture cuda graph end\. Time elapsed: [\d.]{1,12} s\.?\s{0,4}$",
+        "CUDA graphs are captured", name="captured"),
     rule("graph end",
         r"Capture (?P<role>[a-z ]{0,30})(?:cuda|CUDA) graph end\..{0,600}?mem usage=<cuda_graph_bytes> GB",
         "CUDA graphs took {cuda_graph_bytes}", name="captured"),
