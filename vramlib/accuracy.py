@@ -28,7 +28,7 @@ MEASURES = {
         "concurrency",
         "pool_arithmetic",
     ),
-    "sglang": ("weights", "kv_pool", "kv_tokens"),
+    "sglang": ("weights", "kv_pool", "kv_tokens", "pool_arithmetic"),
     "llamacpp": ("model_buffer", "kv_buffer", "kv_rows", "compute_buffer"),
 }
 
@@ -107,16 +107,21 @@ def _buffers(s: Scenario) -> dict[str, tuple[float, float, float]]:
 
 
 def pool_arithmetic(run: Run) -> tuple[float, float] | None:
-    """Tokens as printed, and ours for the printed pool: the arithmetic of pages and groups alone."""
-    printed, tokens = run.measured.get("kv_pool"), run.measured.get("kv_tokens")
-    if not printed or not tokens:
+    """Tokens as printed, and ours for the printed pool: the arithmetic of pages and groups alone.
+
+    SGLang prints the sizes of keys and of values beside the tokens.
+    """
+    tokens = run.printed.get("kv_tokens")
+    if not tokens or "pool_arithmetic" in run.left_out:
         return None
-    s = run.scenario
-    plan = kv_pool.of(s)
-    if plan is None:
+    if run.scenario.engine == "sglang":
+        printed = run.printed.get("k", 0.0) + run.printed.get("v", 0.0)
+        row = budget.with_pool(run.scenario, 0, budget.Budget(kv_pool_bytes=0)).kv_bytes_per_token
+        return (tokens, printed / row) if printed else None
+    pool = run.printed.get("kv_pool")
+    if not pool or kv_pool.of(run.scenario) is None:
         return None
-    answer = budget.with_pool(s, 0, budget.Budget(kv_pool_bytes=int(printed)))
-    return tokens, answer.kv_pool_tokens
+    return tokens, budget.with_pool(run.scenario, 0, budget.Budget(kv_pool_bytes=int(pool))).kv_pool_tokens
 
 
 @functools.cache
@@ -131,7 +136,7 @@ def ledger(name: str) -> tuple[Comparison, ...]:
     -------
     One comparison a printed figure, in the file's order [-]
     """
-    known = [r for r in runs.read(name) if r.use != "unscored" and r.measured]
+    known = [r for r in runs.read(name) if r.use != "unscored"]
     families, sources = (_folds(known, by) for by in (lambda r: r.family, lambda r: r.source))
     return tuple(c for run in known for c in _compare(run, families[run.family], sources[run.source]))
 
@@ -149,13 +154,19 @@ def _compare(
     other = predict(refit.with_constants(run.scenario, without_source))
     tags = kinds.tags(run.scenario)
     if (pair := pool_arithmetic(run)) is not None:
-        half = run.resolution["kv_pool"] / run.measured["kv_pool"] * pair[0]
+        half = _half(run) * pair[0]
         yield _one(run, "pool_arithmetic", pair[0], (pair[1],) * 3, None, half, tags)
     for measure, (value, low, high) in own.items():
         printed = run.measured.get(measure)
         if printed:
             half = run.resolution[measure]
             yield _one(run, measure, printed, (value, low, high), other[measure][0], half, tags)
+
+
+def _half(run: Run) -> float:
+    """Half a unit of the printed pool's last digit, as a share of it."""
+    name = "k" if run.scenario.engine == "sglang" else "kv_pool"
+    return run.resolution[name] / run.printed[name]
 
 
 def _one(

@@ -32,6 +32,8 @@ class Run:
     run_id, address, use, reason : the row's own [-]
     given : scenario fields that were stated [-]
     measured : printed figures that can be compared, sizes in bytes, counts as they are [byte], [-]
+    printed : all printed figures, also those that cannot be compared alone [byte], [-]
+    left_out : figures of the row, and comparisons of two of them, that are not scored [-]
     resolution : for each of them, half a unit of the last printed digit [byte], [-]
     """
 
@@ -41,6 +43,8 @@ class Run:
     reason: str
     given: Mapping[str, str]
     measured: Mapping[str, float]
+    printed: Mapping[str, float]
+    left_out: frozenset[str]
     resolution: Mapping[str, float]
 
     @functools.cached_property
@@ -82,13 +86,13 @@ def read(name: str) -> tuple[Run, ...]:
 
 
 def _run(row: Mapping[str, str], engine: str) -> Run:
-    left = set(row["leave_out"].split(";"))
+    left = frozenset(filter(None, row["leave_out"].split(";")))
     given = {k: v for k, v in row.items() if k in fields.BY_NAME and v} | {"engine": engine}
     found: dict[str, float] = {}
     half: dict[str, float] = {}
     for column, text in row.items():
         name, scale = _measure(column)
-        if name and text and name not in left:
+        if name and text:
             found[name], half[name] = float(text) * scale, 0.5 * _last_digit(text) * scale
     return Run(
         run_id=row["run_id"],
@@ -96,7 +100,9 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
         use=row["use"],
         reason=row["reason"],
         given=given,
-        measured=found if row["use"] != "unscored" else {},
+        measured={k: v for k, v in found.items() if k not in left} if row["use"] != "unscored" else {},
+        printed=found,
+        left_out=left,
         resolution=half,
     )
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vramlib.components import ggml, weight_types
@@ -225,7 +225,7 @@ def stored_sizes(
             sizes[size] += n * count
     ends: tuple[Tensor, ...] = ()
     if stage == 0:
-        ends += (*model.embedding, *model.towers)
+        ends += (*model.embedding, *(_used_layers(model) if fuse else model.towers))
     if stage == pp - 1:
         ends += model.head
         if pp > 1 and model.tie_word_embeddings:
@@ -233,6 +233,24 @@ def stored_sizes(
     for t in ends:
         sizes.update(_group_sizes((t,), rule))
     return tuple(sizes.items())
+
+
+def _used_layers(model: ModelSpec) -> tuple[Tensor, ...]:
+    """Towers as serving engines build them: layers above the one whose output is read are left out.
+
+    Source
+    ------
+    vLLM 0.19, vllm/model_executor/models/vision.py get_num_hidden_layers_to_use; llava.py: vision_feature_layer.
+    """
+    read, vision = model.config.get("vision_feature_layer"), model.config.get("vision_config")
+    layers = vision.get("num_hidden_layers") if isinstance(vision, Mapping) else None
+    if not isinstance(read, int) or read >= -1 or not isinstance(layers, int):
+        return model.towers
+    unused = -1 - read
+    return tuple(
+        dataclasses.replace(t, count=t.count - unused) if t.role == "vision" and t.count == layers else t
+        for t in model.towers
+    )
 
 
 def tensor_bytes(model: ModelSpec, **rank: object) -> int:
