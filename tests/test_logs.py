@@ -324,7 +324,8 @@ def test_an_older_sglang_prints_no_weights_only_what_is_free() -> None:
 
 
 def test_other_engines_failures_are_explained_beside_their_estimate() -> None:
-    log = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 22.00 GiB of which 1.00 GiB is free."
+    log = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 22.00 GiB of which"
+    log += " 1.00 GiB is free."
     found = logs.explain(log, engine="transformers", model="Llama-3.1-8B", gpu="L4")
     assert found.estimate is not None
     assert found.failures[0].missing_bytes == GiB
@@ -350,6 +351,14 @@ def test_a_second_start_replaces_the_first_and_a_draft_model_does_not() -> None:
         " usage=0.93 GB."
     )
     assert logs.explain(draft).measured["weights_bytes"].value == round(12.60 * GiB)
+
+
+def test_each_line_tells_its_part() -> None:
+    lines = told("vllm-0.19.0-colours.log").to_dict()["lines"]
+    homes = {tuple(line["parts"]) for line in lines}
+    assert ("model_weights",) in homes
+    assert ("kv_cache",) in homes
+    assert ("activations", "cuda_context", "model_weights") in homes  # the profile run's account
 
 
 def test_several_loads_keep_the_largest() -> None:

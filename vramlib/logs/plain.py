@@ -42,13 +42,13 @@ def _plain(value: Any) -> Any:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    values = {name: v.value for name, v in line.values.items()}
     return {
         "number": line.number,
         "rank": line.rank,
         "text": line.text,
         "words": line.words,
-        "values": values,
+        "values": {name: v.value for name, v in line.values.items()},
+        "parts": list(line.parts),
     }
 
 

@@ -101,7 +101,8 @@ def _lines(told: Explanation) -> Iterator[tuple[str, ...]]:
             yield (f"… {len(groups) - n} more meanings",)
             return
         again = f" (×{len(lines)})" if len(lines) > 1 else ""
-        yield (f"line {lines[0].number}{again}: {words}",)
+        home = ", ".join(PART_NAMES[key] for key in lines[0].parts)
+        yield (f"line {lines[0].number}{again}: {words}" + (f" [{home}]" if home else ""),)
 
 
 def _printed(told: Explanation) -> Iterator[tuple[str, ...]]:
