@@ -145,7 +145,7 @@ def _nothing(facts: Facts) -> str:
     read = facts.read
     if not read.characters:
         return "the log is empty; give a start-up log of vLLM, SGLang or llama.cpp, or a failure's message"
-    kind = " and looks binary" if read.nulls > read.characters // 100 else ""
+    kind = " and looks binary" if 1000 * read.nulls > read.characters else ""
     stopped = "; reading stopped there" if read.stopped else ""
     return (
         f"no line is known among {read.lines:,} ({show(read.characters)}){kind}{stopped}; known are start-up logs of"

@@ -127,7 +127,8 @@ def clean(line: str) -> str:
     >>> clean("[32mINFO[0m ready"), clean("[2025-03-29 18:18:34 TP0] [x]m")
     ('INFO ready', '[2025-03-29 18:18:34 TP0] [x]m')
     """
-    return ESCAPE.sub("", line) if "[" in line or "\x1b" in line else line
+    coloured = "\x1b" in line or "[0m" in line or "[m" in line or "1b[" in line
+    return ESCAPE.sub("", line) if coloured else line
 
 
 def rank(line: str) -> str:
