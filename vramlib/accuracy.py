@@ -14,7 +14,7 @@ from typing import Any
 from vramlib import bounds, budget, kinds, refit, runs
 from vramlib.components import compute_buffer, kv_cache, kv_cells, kv_pool
 from vramlib.runs import Run
-from vramlib.specs import Scenario
+from vramlib.specs import Budget, Scenario
 from vramlib.units import maximum
 
 MEASURES = {
@@ -92,7 +92,7 @@ def predict(s: Scenario) -> dict[str, tuple[float, float, float]]:
 
 def _buffers(s: Scenario) -> dict[str, tuple[float, float, float]]:
     """llama.cpp's three buffers, and its rows of attention without recurrent states."""
-    b = budget.of(s) or budget.Budget()
+    b = budget.of(s) or Budget()
     [term] = compute_buffer.scenario_terms(s)
     states = (
         sum(kv_cells.bytes_per_state(c) * n for c, n in kv_cache.stage_caches(s) if c.is_state) * s.n_seq_max
@@ -116,12 +116,12 @@ def pool_arithmetic(run: Run) -> tuple[float, float] | None:
         return None
     if run.scenario.engine == "sglang":
         printed = run.printed.get("k", 0.0) + run.printed.get("v", 0.0)
-        row = budget.with_pool(run.scenario, 0, budget.Budget(kv_pool_bytes=0)).kv_bytes_per_token
-        return (tokens, printed / row) if printed else None
+        row = (budget.of(run.scenario) or Budget()).kv_bytes_per_token
+        return (tokens, printed / row) if printed and row else None
     pool = run.printed.get("kv_pool")
     if not pool or kv_pool.of(run.scenario) is None:
         return None
-    return tokens, budget.with_pool(run.scenario, 0, budget.Budget(kv_pool_bytes=int(pool))).kv_pool_tokens
+    return tokens, budget.with_pool(run.scenario, 0, Budget(kv_pool_bytes=int(pool))).kv_pool_tokens
 
 
 @functools.cache

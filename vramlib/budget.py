@@ -28,7 +28,7 @@ from vramlib.components import (
     prefill_padding,
 )
 from vramlib.specs import DTYPE_BITS, Budget, ModelSpec, Scenario
-from vramlib.units import MiB, maximum, minimum, scale
+from vramlib.units import MiB, ceil_div, maximum, minimum, scale
 
 INDEXER_LOGITS = 512 * MiB
 """Scores of the sparse-attention indexer while prompts are read: VLLM_SPARSE_INDEXER_MAX_LOGITS_MB of vLLM 0.20."""
@@ -172,7 +172,12 @@ def _vllm(s: Scenario, stage: int) -> Budget:
 
 
 def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
-    """Blocks, tokens and requests that the pool holds."""
+    """Blocks, tokens and requests that the pool holds; with decode context parallelism each rank holds its share.
+
+    Source
+    ------
+    vLLM 0.20, vllm/v1/kv_cache_interface.py FullAttentionSpec.max_memory_usage_bytes: ⌈ml / ranks⌉ tokens.
+    """
     plan = kv_pool.of(s, stage)
     bits, tp = DTYPE_BITS[s.dtype], s.tensor_parallel_size
     per_token = sum(
@@ -183,12 +188,13 @@ def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
         return dataclasses.replace(b, kv_bytes_per_token=per_token, max_model_len_that_fits=s.max_model_len)
     flight = kv_pool.in_flight_tokens(s)
     blocks = maximum(b.kv_pool_bytes, 0) // plan.bytes_per_block
-    need = plan.blocks_per_request(s.max_model_len, flight)
+    ranks = s.decode_context_parallel_size
+    need = plan.blocks_per_request(ceil_div(s.max_model_len, ranks), flight)
     by_blocks = s.engine_spec.value("tokens_line") == "blocks"
     concurrency = blocks / need
-    tokens = (
-        blocks // plan.num_groups * plan.block_size if by_blocks else _whole(concurrency * s.max_model_len)
-    )
+    tokens = _whole(concurrency * s.max_model_len)
+    if by_blocks:
+        tokens = blocks // plan.num_groups * plan.block_size * ranks
     return dataclasses.replace(
         b,
         bytes_per_block=plan.bytes_per_block,
@@ -198,7 +204,7 @@ def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
         kv_bytes_at_max_model_len=need * plan.bytes_per_block,
         max_concurrency=concurrency,
         max_model_len_that_fits=longest(
-            plan, blocks, flight, s.model.max_position_embeddings or s.max_model_len
+            plan, blocks * ranks, flight, s.model.max_position_embeddings or s.max_model_len
         ),
     )
 
