@@ -5,15 +5,17 @@ All of them are asked of ``estimate`` itself, with a workload of one token where
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vramlib.estimate import estimate, workload_pool_bytes
+from vramlib.plan.contexts import alone, longest_context, model_limit, starts
 from vramlib.specs import Estimate
 from vramlib.units import show
 
-ONE_TOKEN = {"batch_size": 1, "prompt_tokens": 1, "new_tokens": 0}
+__all__ = ["context_batch_rows", "contexts", "longest_context", "model_limit", "starts", "three"]
+
 MOST_COLUMNS = 8
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -25,74 +27,6 @@ class Answer:
     question: str
     word: str
     sentence: str
-
-
-def model_limit(e: Estimate) -> int:
-    """The longest sequence that the model itself allows [token]."""
-    return int(e.model.max_position_embeddings or e.scenario.max_model_len)
-
-
-def starts(asked: Mapping[str, Any], max_model_len: int) -> bool:
-    """Whether one sequence of this length can be served: the engine starts with it, or the demand fits.
-
-    Parameters
-    ----------
-    asked : scenario fields as given [-]
-    max_model_len : the length [token]
-
-    Returns
-    -------
-    True where an engine that reserves ahead starts, or where one that does not could hold the sequence [-]
-
-    Examples
-    --------
-    >>> starts({"model": "Llama-3.1-8B", "gpu": "L4"}, 8192)
-    True
-    """
-    return bool(_at(asked, max_model_len).fits)
-
-
-def _at(asked: Mapping[str, Any], max_model_len: int) -> Estimate:
-    grows = asked.get("engine") == "transformers"
-    load = {"batch_size": 1, "prompt_tokens": max_model_len, "new_tokens": 0} if grows else ONE_TOKEN
-    return estimate(**{**asked, **load, "max_model_len": max_model_len})
-
-
-def longest_context(asked: Mapping[str, Any], limit: int) -> int:
-    """The largest context that starts, at most the model's own limit.
-
-    Parameters
-    ----------
-    asked : scenario fields as given [-]
-    limit : where to stop, the model's own limit [token]
-
-    Returns
-    -------
-    0 where not even one token can be served [token]
-
-    Examples
-    --------
-    >>> longest_context({"model": "Llama-3.1-8B", "gpu": "H200"}, 131_072)
-    131072
-    """
-    if starts(asked, limit):
-        return limit
-    return largest(lambda length: starts(asked, length), limit)
-
-
-def largest(works: Callable[[int], bool], limit: int) -> int:
-    """The largest whole number below ``limit`` that works, when all smaller ones work too; 0 where none does.
-
-    Examples
-    --------
-    >>> largest(lambda n: n * n <= 50, 100)
-    7
-    """
-    low, high = 0, limit
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if works(middle) else (low, middle)
-    return low
 
 
 def three(asked: Mapping[str, Any], e: Estimate) -> tuple[Answer, Answer, Answer]:
@@ -125,7 +59,7 @@ def _workload(e: Estimate) -> Answer:
 
 
 def _start(asked: Mapping[str, Any], e: Estimate, limit: int) -> Answer:
-    at = _at(asked, limit)
+    at = alone(asked, limit)
     question = f"Does it start at the model's own limit, {limit:,} tokens?"
     if e.scenario.engine == "transformers":
         question = f"Does one sequence of the model's own limit fit, {limit:,} tokens?"

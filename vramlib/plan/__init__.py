@@ -1,0 +1,1 @@
+"""Questions asked backwards: the largest, smallest or fewest that still fits, exact with respect to ``estimate``."""
