@@ -137,8 +137,8 @@ def ledger(name: str) -> tuple[Comparison, ...]:
     One comparison a printed figure, in the file's order [-]
     """
     known = [r for r in runs.read(name) if r.use != "unscored"]
-    families, sources = (_folds(known, by) for by in (lambda r: r.family, lambda r: r.source))
-    return tuple(c for run in known for c in _compare(run, families[run.family], sources[run.source]))
+    families, sources = (_folds(known, by) for by in (lambda r: r.family, lambda r: r.publisher))
+    return tuple(c for run in known for c in _compare(run, families[run.family], sources[run.publisher]))
 
 
 def _folds(known: Iterable[Run], by: Callable[[Run], str]) -> dict[str, Mapping[Any, Any]]:

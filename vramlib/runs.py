@@ -58,7 +58,7 @@ class Run:
         return self.scenario.model.model_type or self.scenario.model.architecture
 
     @property
-    def source(self) -> str:
+    def publisher(self) -> str:
         """Who published it: the repository of a GitHub address, else the site."""
         parts = self.address.split("/")
         return "/".join(parts[3:5]) if "github.com" in self.address else parts[2]
@@ -96,7 +96,7 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
             found[name], half[name] = float(text) * scale, 0.5 * _last_digit(text) * scale
     return Run(
         run_id=row["run_id"],
-        address=row["address"],
+        address=row["source"],
         use=row["use"],
         reason=row["reason"],
         given=given,
