@@ -139,3 +139,23 @@ def test_unchecked_versions_say_so() -> None:
     newer = vramlib.estimate(model="Llama-3.1-8B", engine_version="0.99.0")
     assert any("nearest known constants" in w for w in newer.warnings)
     assert not vramlib.estimate(model="Llama-3.1-8B", engine_version="0.19.0").warnings
+
+
+def test_auto_length_of_llama_cpp_fills_the_card() -> None:
+    given = {"model": "Llama-3.1-8B", "gpu": "RTX-3060", "engine": "llama.cpp", "quantization": "Q8_0"}
+    longest = vramlib.estimate(**given, max_model_len="auto").scenario.max_model_len
+    assert 0 < longest < 131_072
+    assert vramlib.estimate(**given, max_model_len=longest).fits
+    assert not vramlib.estimate(**given, max_model_len=longest + 256).fits
+
+
+@pytest.mark.parametrize(("model", "gpu"), [("Qwen2.5-7B", "A10G"), ("Llama-3.1-8B", "L4")])
+def test_auto_length_of_sglang_starts(model: str, gpu: str) -> None:
+    assert vramlib.estimate(model=model, gpu=gpu, engine="sglang", max_model_len="auto").fits
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_exact_means_without_an_interval(engine: str) -> None:
+    for p in vramlib.estimate(model="Llama-3.1-8B", engine=engine, max_model_len=8192).parts:
+        if p.basis == "exact":
+            assert p.low_bytes == p.bytes == p.high_bytes, p.key
