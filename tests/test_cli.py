@@ -177,7 +177,7 @@ def test_input_that_cannot_be_used(vram: Vram, words: list[str], said: str) -> N
     ("words", "said"),
     [
         (["estimat"], "no command 'estimat'; nearest: estimate"),
-        (["frobnicate"], "no command 'frobnicate'; the commands are: estimate, sweep, "),
+        (["frobnicate"], "no command 'frobnicate'; the commands are: estimate, plan, sweep, "),
         (["--frobnicate"], "no flag --frobnicate"),
         (["estimate", LLAMA, "--gpu"], "--gpu"),
         (["sweep"], "IN.csv"),
@@ -205,7 +205,7 @@ def test_help_names_every_command_and_flag(vram: Vram) -> None:
         shown = vram(*words)
         assert shown.exit_code == 0
         commands = [line.split()[0] for line in shown.stdout.split("Commands:")[1].strip().splitlines()]
-        assert commands == ["estimate", "sweep", "models", "gpus", "report", "lab", "explain"]
+        assert commands == ["estimate", "plan", "sweep", "models", "gpus", "report", "lab", "explain"]
     flags = vram("estimate", "--help").stdout
     assert all(f.flag in flags for f in fields.FIELDS)
 

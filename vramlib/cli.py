@@ -67,6 +67,31 @@ def _columns() -> int:
     return max(20, min(shutil.get_terminal_size().columns - 2, 100))
 
 
+@main.command(cls=Scenario)
+@click.argument("name", metavar="MODEL")
+@click.option("--ask", default="all", metavar="QUESTION", help="one of the questions below, or all  [all]")
+@click.option("--cards", help="smallest-card: cards to choose from, as L4;A10G  [NVIDIA's whole cards]")
+@click.option("--servers", type=click.IntRange(1), help="servers: whether so many fit  [the most]")
+@click.option("--json", "as_json", is_flag=True, help="a JSON list of answers instead of text")
+def plan(name: str, ask: str, as_json: bool, cards: str | None, servers: int | None, **given: Any) -> None:
+    """The estimate asked backwards: the most, least or fewest that fits.
+
+    QUESTION is max-model-len, batch, max-num-batched-tokens, gpu-memory-utilization, precision, smallest-card,
+    fewest-cards, servers (on one card) or change-first. Each answer says why it ends there and how to start it.
+    """
+    from vramlib import cli_many
+
+    asked = {"model": name, **{k: v for k, v in given.items() if v is not None}}
+    found = cli_many.plan(ask, asked, cards, servers)
+    if as_json:
+        click.echo(json.dumps([answer.to_dict() for answer in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n\n".join(map(str, found)))
+
+
+field_flags(plan)
+
+
 @main.command()
 @click.argument("in_path", metavar="IN.csv|GRID.yaml", type=click.Path(path_type=Path))
 @click.option("-o", "--out", "out_path", metavar="OUT.csv", required=True, type=click.Path(path_type=Path))

@@ -1,18 +1,59 @@
-"""What ``vram sweep`` does: a CSV or a grid in, a CSV out, a progress bar while it runs."""
+"""What ``vram plan`` and ``vram sweep`` do: questions answered, a CSV or a grid in and a CSV out."""
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from tqdm import tqdm
 
 from vramlib import grid as grids
+from vramlib import plan as plans
 from vramlib import sweep as sweeps
+from vramlib.fields import plain_name
 
 BYTES_A_ROW = 230  # of the CSV, about
+
+
+def plan(ask: str, asked: Mapping[str, Any], cards: str | None, servers: int | None) -> list[plans.Answer]:
+    """Answers to one question about a scenario, or to all of them.
+
+    Parameters
+    ----------
+    ask : one of ``plan.ASKS`` with hyphens or underscores, or ``all`` [-]
+    asked : scenario fields [-]
+    cards : names to choose the smallest card from, separated by semicolons [-]
+    servers : how many servers must fit on one card [-]
+
+    Returns
+    -------
+    One answer a question [-]
+
+    Raises
+    ------
+    ValueError : no such question; the nearest is offered
+
+    Examples
+    --------
+    >>> [answer] = plan("smallest_card", {"model": "Qwen2.5-0.5B", "max_model_len": 4096}, "L4;T4", None)
+    >>> answer.value
+    'T4'
+    """
+    name = plain_name(ask).replace("_", "-").lower()
+    if name not in (*plans.ASKS, "all"):
+        near = difflib.get_close_matches(name, [*plans.ASKS, "all"], 1, 0.4)
+        offer = f"nearest: {near[0]}" if near else f"the questions are: {', '.join(plans.ASKS)}, all"
+        raise ValueError(f"no question {ask!r}; {offer}")
+    extra: dict[str, dict[str, Any]] = {
+        "smallest-card": {"cards": [c.strip() for c in cards.split(";") if c.strip()]} if cards else {},
+        "servers": {"count": servers} if servers else {},
+    }
+    names = plans.ASKS if name == "all" else [name]
+    return [plans.ASKS[n](**asked, **extra.get(n, {})) for n in names]
 
 
 def sweep(in_path: Path, out_path: Path, yes: bool) -> Iterator[str]:

@@ -88,7 +88,7 @@ def reason(e: Estimate) -> str:
     'the workload needs'
     """
     why = e.verdict.partition(f"{e.scenario.engine} {e.scenario.engine_version}: ")[2].rstrip(".")
-    return why.partition("; the largest max_model_len")[0]
+    return why.partition("; the largest max_model_len")[0].removesuffix("; no max_model_len starts")
 
 
 def nothing(ask: str, asked: Mapping[str, Any], words: str) -> Answer:

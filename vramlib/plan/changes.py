@@ -205,11 +205,12 @@ def change_first(**given: Any) -> Answer:
     if not options:
         return Answer(ask="change-first", value=None, text=f"{now}. No single change would help.", estimate=e)
     best = options[0]
-    helps = "makes it fit" if best.estimate.fits and not e.fits else f"gains {show(best.gained_bytes)}"
+    effect = "makes it fit" if best.estimate.fits and not e.fits else f"gains {show(best.gained_bytes)}"
+    first = "Nothing has to change; most would come from" if e.fits else "Change first"
     return Answer(
         ask="change-first",
         value=best.words,
-        text=f"{now}. Change first: {best.words}. It {helps} and costs this: {best.cost}.",
+        text=f"{now}. {first}: {best.words}, which {effect}. Its cost: {best.cost}.",
         changes=best.changes,
         estimate=best.estimate,
         rows=tuple(_as_row(o) for o in options),

@@ -12,6 +12,7 @@ from vramlib.plan.answer import Answer, nothing, plain, reason
 from vramlib.specs import Estimate, GpuSpec, ModelSpec, QuantSpec, Scenario
 from vramlib.units import round_up, show
 
+LEAST_CAPABILITY = 7.0  # of a card that vLLM and SGLang have kernels for
 MOST_CARDS = 64
 CARDS_OF_A_MACHINE = 8  # tensor parallelism wants the links inside one machine
 
@@ -21,7 +22,8 @@ def smallest_card(cards: Iterable[str | GpuSpec] = (), **given: Any) -> Answer:
 
     Parameters
     ----------
-    cards : names or specs to choose from; NVIDIA's whole cards with memory of their own when empty [-]
+    cards : names or specs to choose from; when empty NVIDIA's whole cards with memory of their own, for vLLM and SGLang
+        of compute capability 7.0 and more [-]
     given : scenario fields as for ``vramlib.estimate``; ``gpu`` and ``gpu_memory_bytes`` are not read [-]
 
     Returns
@@ -37,9 +39,15 @@ def smallest_card(cards: Iterable[str | GpuSpec] = (), **given: Any) -> Answer:
     --------
     >>> smallest_card(["L4", "T4", "H100-80GB"], model="Llama-3.1-8B", max_model_len=8192).value
     'L4'
+
+    Source
+    ------
+    https://docs.vllm.ai/en/stable/getting_started/installation/gpu.html: compute capability 7.0 or higher.
     """
     asked = plain(given, "gpu", "gpu_memory_bytes")
-    chosen = [c if isinstance(c, GpuSpec) else catalog.gpu(c) for c in cards] or list(_whole_cards())
+    chosen = [c if isinstance(c, GpuSpec) else catalog.gpu(c) for c in cards] or list(
+        _whole_cards(str(asked.get("engine", "vllm")))
+    )
     ordered = sorted(chosen, key=lambda card: (card.memory_bytes, card.name))
     tried = [(card, estimate(**asked, gpu=card)) for card in ordered]
     rows = tuple(_card_row(card, e) for card, e in tried)
@@ -70,10 +78,12 @@ def smallest_card(cards: Iterable[str | GpuSpec] = (), **given: Any) -> Answer:
     )
 
 
-def _whole_cards() -> Iterator[GpuSpec]:
+def _whole_cards(engine: str) -> Iterator[GpuSpec]:
     """Cards whose context and kernels are known by measurements: NVIDIA's, neither slices nor shared with a CPU."""
+    least = 0.0 if engine in ("transformers", "llama.cpp") else LEAST_CAPABILITY
     for card in catalog.gpus():
-        if card.vendor == "NVIDIA" and not card.unified_memory and "g." not in card.name:
+        whole = not card.unified_memory and "g." not in card.name
+        if card.vendor == "NVIDIA" and whole and card.compute_capability >= least:
             yield card
 
 

@@ -13,6 +13,11 @@ from vramlib.plan.search import bracket, fitting, largest
 from vramlib.specs import Scenario
 
 MOST_SEQUENCES = 1 << 24
+LIMITS = {
+    "max-model-len": "the model's own limit",
+    "batch": "where the search ends",
+    "max-num-batched-tokens": "every sequence at its full length in one step",
+}
 STEPS = 1000  # of the share of a card that an engine may take
 
 
@@ -52,7 +57,7 @@ def max_model_len(**given: Any) -> Answer:
 
     found = largest(lambda n: fitting(asked, changes(n)), new + 1, limit)
     if found is None:
-        return nothing("max-model-len", {**plain(given), "max_model_len": limit}, "No max_model_len fits")
+        return nothing("max-model-len", {**asked, **changes(new + 1)}, "No max_model_len fits")
     return _answer(
         "max-model-len", asked, found, changes(found), changes(found + 1), limit, "max_model_len", "token"
     )
@@ -75,7 +80,7 @@ def _answer(
     """A largest number, with why one more does not fit; at a limit there is no more."""
     e = estimate(**{**asked, **changes})
     if value == limit:
-        text = f"{name} {value:,} fits for {where(e)}; that is the limit, memory would allow it."
+        text = f"{name} {value:,} fits for {where(e)}; that is {LIMITS[ask]}, memory would allow it."
         return Answer(ask=ask, value=value, text=text, changes=changes, estimate=e)
     why = reason(estimate(**{**asked, **beyond}))
     text = f"The largest {name} for {where(e)} is {value:,}; one {unit} more fails: {why}."
