@@ -11,6 +11,7 @@ from typing import Any
 _UNIT = r"\s?(?:×|%|K|GiB|MiB|KiB|B|GB)?"
 _NUMBER = re.compile(rf"[−\-+±≈=<>]?\s?[\d.,]+{_UNIT}(?: ?[–-] ?[\d.,]+{_UNIT})?")
 _NUMBER_STYLE = ' style="text-align:right;white-space:nowrap"'
+_ADDRESS_STYLE = ' style="overflow-wrap:anywhere;min-width:12em"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ def inline(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return f"<td{_NUMBER_STYLE if _is_number(text) else ''}>{inline(text)}</td>"
+    style = _NUMBER_STYLE if _is_number(text) else _ADDRESS_STYLE if "://" in text else ""
+    return f"<td{style}>{inline(text)}</td>"
 
 
 def _is_number(text: str) -> bool:
