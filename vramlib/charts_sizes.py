@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 from vramlib.specs import PART_COLORS
+from vramlib.units import GiB, show
 from vramlib.vega import GREY, page_wide
 
 CARD = "card"  # key of a row that is not one of the eight parts: the card's memory
@@ -16,8 +19,9 @@ def sizes(data: alt.Data, *, bars: int, title: str, description: str, axis: str 
 
     Parameters
     ----------
-    data : rows with ``bar`` (name and size, ``|`` between two lines), ``key`` (a part, or ``card``), ``start``
-        and ``end`` [axis], ``piece`` (what it is, for the tooltip) and ``size`` (its size in words) [-]
+    data : rows with ``bar`` (name and size, ``|`` between two lines), ``place`` (from the top), ``key`` (a part,
+        or ``card``), ``start`` and ``end`` [axis], ``piece`` (what it is, for the tooltip) and ``size`` (in
+        words) [-]
     bars : how many bars there are [-]
     title : what stands above [-]
     description : the picture in words, for a screen reader [-]
@@ -38,10 +42,45 @@ def sizes(data: alt.Data, *, bars: int, title: str, description: str, axis: str 
     colors = alt.Scale(domain=list(_PALETTE), range=list(_PALETTE.values()))
     pieces = alt.Chart().mark_bar(stroke="white", strokeWidth=0.7)
     pieces = pieces.encode(
-        y=alt.Y("bar:N", sort=None, axis=names),
+        y=alt.Y("bar:N", sort=alt.SortField("place"), axis=names),
         x=alt.X("start:Q", title=axis, scale=alt.Scale(zero=True)),
         x2="end:Q",
         color=alt.Color("key:N", scale=colors, legend=None),
         tooltip=[alt.Tooltip("piece:N", title=" "), alt.Tooltip("size:N", title=" ")],
     )
     return page_wide(alt.layer(pieces, data=data), title, description, height=44 * bars)
+
+
+def piece(
+    place: int, key: str, name: str, size: int, *, bar: str = "", bar_bytes: int = -1, start: int = 0
+) -> dict[str, Any]:
+    """One row for ``sizes``: a whole bar, or one piece of it.
+
+    Parameters
+    ----------
+    place : of its bar from the top [-]
+    key : a part, or ``card`` [-]
+    name : of the piece [-]
+    size : of the piece [byte]
+    bar : name of the bar; the piece's own where it is the whole bar [-]
+    bar_bytes : size of the bar [byte]
+    start : where the piece begins [byte]
+
+    Returns
+    -------
+    A row with sizes in GiB [-]
+
+    Examples
+    --------
+    >>> piece(0, "kv_cache", "KV cache", 2**30)["bar"]
+    'KV cache|1.00 GiB'
+    """
+    return {
+        "bar": f"{bar or name}|{show(size if bar_bytes < 0 else bar_bytes)}",
+        "place": place,
+        "key": key,
+        "start": start / GiB,
+        "end": (start + size) / GiB,
+        "piece": name,
+        "size": show(size),
+    }

@@ -9,11 +9,12 @@ import altair as alt
 import numpy as np
 
 from vramlib import charts_growth, charts_sizes, commands, resolve, tables
+from vramlib.charts_sizes import piece
 from vramlib.components import kv_cache, model_weights
 from vramlib.controls import Control, Figure, Widget, powers
 from vramlib.messages import t
 from vramlib.specs import Scenario
-from vramlib.units import GiB, ceil_div, show
+from vramlib.units import ceil_div, show
 
 # One model of about seven billion parameters for each way, from the largest row to the smallest growth.
 KINDS: Mapping[str, str] = {
@@ -149,32 +150,18 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
         max_model_len=tokens, max_num_seqs=seqs, batch_size=seqs, prompt_tokens=tokens, new_tokens=0,
     )  # fmt: skip
     weights, cache = model_weights.part(s), kv_cache.part(s)
-    rows = [_piece("model_weights", t("part.model_weights", language), weights.bytes, 0, weights.bytes)]
-    start = 0
+    rows, start = [piece(0, "model_weights", t("part.model_weights", language), weights.bytes)], 0
     for term in cache.terms:
-        rows.append(
-            _piece("kv_cache", term.name, cache.bytes, start, term.bytes, t("part.kv_cache", language))
-        )
+        whole = {"bar": t("part.kv_cache", language), "bar_bytes": cache.bytes, "start": start}
+        rows.append(piece(1, "kv_cache", term.name, term.bytes, **whole))
         start += term.bytes
-    rows.append(_piece(charts_sizes.CARD, s.gpu.name, s.gpu.memory_bytes, 0, s.gpu.memory_bytes))
+    rows.append(piece(2, charts_sizes.CARD, s.gpu.name, s.gpu.memory_bytes))
     said = t(
         "kv.said", language, size=show(cache.bytes), seqs=f"{seqs:,}", tokens=f"{tokens:,}",
         ratio=f"{cache.bytes / weights.bytes:.3g}", weights=show(weights.bytes),
         left=show(s.gpu.memory_bytes - cache.bytes - weights.bytes),
     )  # fmt: skip
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
-
-
-def _piece(key: str, name: str, bar_bytes: int, start: int, size: int, bar: str = "") -> dict[str, Any]:
-    """One piece of a bar, as ``charts_sizes.sizes`` reads it."""
-    return {
-        "bar": f"{bar or name}|{show(bar_bytes)}",
-        "key": key,
-        "start": start / GiB,
-        "end": (start + size) / GiB,
-        "piece": name,
-        "size": show(size),
-    }
 
 
 def draw(data: alt.Data, language: str) -> alt.LayerChart:
