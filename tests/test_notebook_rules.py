@@ -29,7 +29,16 @@ SECTIONS = {
 }  # fmt: skip
 LONGEST_CODE, MOST_LIVE = 12, 3
 # What is made 1 % larger; a notebook that is not named here has its own component's terms.
-PERTURBED = {"02_kv_cache": ("vramlib.components.kv_cache:terms", "vramlib.components.kv_cache:row_bytes")}
+PERTURBED = {
+    "01_model_weights": tuple(
+        f"vramlib.components.model_weights:{name}" for name in ("terms", "quantized_bytes", "tensor_bytes")
+    ),
+    "02_kv_cache": ("vramlib.components.kv_cache:terms", "vramlib.components.kv_cache:row_bytes"),
+    "05_framework_buffers": tuple(
+        f"vramlib.components.framework_buffers:{name}"
+        for name in ("terms", "cuda_graph_bytes", "persistent_bytes", "block_table_bytes", "num_capture_sizes")
+    ),
+}
 
 every = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 taught = pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)

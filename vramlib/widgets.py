@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vramlib.controls import Widget
+from vramlib.lessons import framework_buffers as _framework_buffers
 from vramlib.lessons import kv_cache as _kv_cache
+from vramlib.lessons import model_weights as _model_weights
+from vramlib.lessons import multi_process as _multi_process
 
 kv_cache: Widget = _kv_cache.WIDGET
+model_weights: Widget = _model_weights.WIDGET
+framework_buffers: Widget = _framework_buffers.WIDGET
+multi_process: Widget = _multi_process.WIDGET
 
-ALL: Mapping[str, Widget] = {w.name: w for w in (kv_cache,)}
+ALL: Mapping[str, Widget] = {w.name: w for w in (kv_cache, model_weights, framework_buffers, multi_process)}
