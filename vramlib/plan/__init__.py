@@ -18,8 +18,9 @@ from vramlib.plan.answer import Answer
 from vramlib.plan.changes import change_first
 from vramlib.plan.hardware import fewest_cards, smallest_card
 from vramlib.plan.precision import precision
-from vramlib.plan.servers import Start, in_order, servers, together
+from vramlib.plan.servers import servers, together
 from vramlib.plan.settings import batch, gpu_memory_utilization, max_model_len, max_num_batched_tokens
+from vramlib.plan.starts import Start, in_order
 
 __all__ = [
     "ASKS", "Answer", "Start", "batch", "change_first", "everything", "fewest_cards", "gpu_memory_utilization",

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vramlib import resolve
+from vramlib.components import weight_types
 from vramlib.estimate import estimate
 from vramlib.plan.answer import Answer, nothing, plain, reason, where
+from vramlib.readers.format_names import row
 from vramlib.specs import Estimate, Scenario
 from vramlib.units import show
 
@@ -76,16 +78,14 @@ def formats(s: Scenario) -> tuple[str, ...]:
     own = s.model.gguf_file_type if s.engine == "llama.cpp" else getattr(s.model.quantization, "name", "")
     if not own:
         return known
-    size = _weights(s, own)
-    return (own, *(name for name in known if name != own and _weights(s, name) < size))
+    return (own, *(name for name in known if name != own and _finer(s, own, name)))
 
 
-def _weights(s: Scenario, name: str) -> int:
-    """Bytes of the weights in a format [byte]."""
-    e = estimate(
-        model=s.model, gpu=s.gpu, engine=s.engine, engine_version=s.engine_version, quantization=name
-    )
-    return int(e.part("model_weights").bytes)
+def _finer(s: Scenario, own: str, name: str) -> bool:
+    """Whether a model's own format is more precise than another: more bits a weight, for GGUF more bytes."""
+    if s.engine == "llama.cpp":
+        return weight_types.model_buffer_bytes(s.model, own) > weight_types.model_buffer_bytes(s.model, name)
+    return name != "none" and row(own).weight_bits > row(name).weight_bits
 
 
 def _words(name: str, e: Estimate) -> str:
