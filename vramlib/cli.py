@@ -187,3 +187,31 @@ def explain(log: str, model: str | None, as_json: bool, **given: Any) -> None:
 
 
 field_flags(explain)
+
+
+@main.command()
+@click.argument("names", metavar="[NAME …]", nargs=-1)
+@click.option("--out", type=click.Path(path_type=Path), help="the file to write  [data/measurements/…json]")
+@click.option("--share", type=float, default=0.5, help="largest part of the free memory to take  [0.5]")
+@click.option("--seconds", type=float, default=300.0, help="time limit of each process  [300]")
+@click.option("--repeats", type=int, default=3, help="readings of each point  [3]")
+@click.option("--wait", type=float, default=30.0, help="seconds to wait for another measurement  [30]")
+@click.option("--card", type=int, default=0, help="its number among the visible ones  [0]")
+@click.option("--recorded", is_flag=True, help="touch no GPU: recordings, figures of others, predictions")
+def measure(names: tuple[str, ...], out: Path | None, recorded: bool, card: int, **limits: Any) -> None:
+    """Measure GPU memory, one experiment a process.
+
+    NAME is context, weights, kv_growth, activations, sampler, cuda_graphs, padding, fragmentation,
+    multi_process or whole_budget; all of them without one. Each predicts before it measures.
+    """
+    from vramlib.measure import Limits, command
+
+    if recorded:
+        for answer in command.recorded(names):
+            click.echo(answer)
+        return
+    allowed = Limits(wait_seconds=limits.pop("wait"), **limits)
+    _, path = command.live(names, allowed, card, out)
+    if path is None:
+        raise ValueError("every experiment was refused, nothing is written; see the reasons above")
+    click.echo(f"vram: written to {path}", err=True)

@@ -14,12 +14,12 @@ from __future__ import annotations
 from vramlib.measure.driver import Card, NoGpuError, cards, memory
 from vramlib.measure.experiments import EXPERIMENTS
 from vramlib.measure.guard import BusyError
+from vramlib.measure.meters import Snapshot, Step, snapshot, track
 from vramlib.measure.plan import NotEnoughMemoryError
 from vramlib.measure.reading import Reading, read
 from vramlib.measure.record import Measurement, Point
 from vramlib.measure.recordings import BadRecordingError, write
 from vramlib.measure.runner import Limits, run
-from vramlib.measure.snapshot import Snapshot, Step, snapshot, track
 
 __all__ = [
     "EXPERIMENTS", "BadRecordingError", "BusyError", "Card", "Limits", "Measurement", "NoGpuError",

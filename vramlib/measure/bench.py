@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from vramlib.measure import snapshot as snapshots
+from vramlib.measure import meters
 from vramlib.measure.driver import DeviceMemory, NoGpuError
-from vramlib.measure.snapshot import Snapshot
+from vramlib.measure.meters import Snapshot
 
 Result = TypeVar("Result")
 
@@ -77,17 +77,17 @@ class Bench:
     def stats(self) -> Snapshot:
         """Both meters now, all work on the card done."""
         self.cuda.synchronize()
-        return snapshots.of(self.read_driver(), dict(self.cuda.memory_stats()))
+        return meters.of(self.read_driver(), dict(self.cuda.memory_stats()))
 
     def requested(self) -> int:
         """Bytes that this process's tensors asked for [byte]."""
-        return int(self.cuda.memory_stats().get(snapshots.STATS["requested_bytes"], 0))
+        return int(self.cuda.memory_stats().get(meters.STATS["requested_bytes"], 0))
 
     def allocator(self) -> Snapshot:
         """The allocator's counters alone, without asking the driver."""
         self.cuda.synchronize()
         nothing = DeviceMemory(total_bytes=0, used_bytes=0, free_bytes=0)
-        return snapshots.of(nothing, dict(self.cuda.memory_stats()))
+        return meters.of(nothing, dict(self.cuda.memory_stats()))
 
     def process_bytes(self) -> int:
         """Bytes of this process by the driver; where it does not tell, by how much the card's use has grown [byte]."""

@@ -1,6 +1,7 @@
 """A decoder made from an inventory: real widths, random values, plain PyTorch, no checkpoint and no other package.
 
-It computes nothing that makes sense and takes the memory that a real model takes, tensor by tensor.
+It computes nothing that makes sense and takes the memory that a real model takes, tensor by tensor: its peaks are those
+of transformers to the byte.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Decoder:
         positions = self.torch.arange(cache.tokens, cache.tokens + ids.shape[1], device=self.device)
         rotary = self._rotary(positions)
         if self.attention == "eager" and mask is None:
-            mask = self._causal(len(positions), cache.tokens + len(positions))
+            mask = self._causal(ids.shape[0], len(positions), cache.tokens + len(positions))
         hidden = embedded
         for i in range(self.model.num_hidden_layers):
             hidden = self._layer(i, hidden, rotary, cache, mask)
@@ -238,10 +239,10 @@ class Decoder:
         shares = torch.nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
         return torch.matmul(shares, value)
 
-    def _causal(self, rows: int, columns: int) -> Any:
-        full = self.torch.full(
-            (rows, columns), self.torch.finfo(self.dtype).min, dtype=self.dtype, device=self.device
-        )
+    def _causal(self, batch_size: int, rows: int, columns: int) -> Any:
+        """What is added to the scores, one matrix a sequence, as transformers makes it."""
+        shape, lowest = (batch_size, 1, rows, columns), self.torch.finfo(self.dtype).min
+        full = self.torch.full(shape, lowest, dtype=self.dtype, device=self.device)
         return full.triu_(columns - rows + 1)
 
 

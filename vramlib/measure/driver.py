@@ -15,7 +15,7 @@ from typing import Any
 from vramlib.measure.visible import visible
 from vramlib.units import show
 
-RECORDED = "recorded and reported figures are available: vramlib.measure.read(name)"
+RECORDED = "recorded and reported figures are available: vramlib.measure.read(name), vram measure --recorded"
 INSTALL = "pip install 'vramlib[gpu]'"
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MINIMUM_FREE_BYTES = 3 * GiB
 DEFAULT_SHARE = 0.5
+EXTRAS = 4096  # rotary frequencies and counters that transformers keeps [byte]
 METERS = ("allocator", "process", "card")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 
 from vramlib import catalog
 from vramlib.components import activations, kv_cache
 from vramlib.measure import subject
 from vramlib.measure.bench import Bench
-from vramlib.measure.plan import Experiment, Plan, Prediction, Readings, Room, largest, with_layers
+from vramlib.measure.plan import EXTRAS, Experiment, Plan, Prediction, Readings, Room, largest, with_layers
 from vramlib.specs import ModelSpec
 from vramlib.units import MiB
 
@@ -26,7 +27,10 @@ def plan(room: Room) -> Plan:
     found = (
         _exact("per token, grouped heads", grouped, FORMULA),
         _exact("per token, a head for every query head", multi, FORMULA),
-        _exact(f"static cache, {STATIC} tokens", STATIC * grouped, f"{STATIC} · {FORMULA}"),
+        replace(
+            _exact(f"static cache, {STATIC} tokens", STATIC * grouped, f"{STATIC} · {FORMULA}"),
+            high_bytes=STATIC * grouped + EXTRAS,
+        ),
         Prediction(
             name="one step while it grows",
             bytes=copy + grouped,
