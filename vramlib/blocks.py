@@ -19,6 +19,7 @@ from vramlib.specs import Estimate
 # card's size hold for one block size and one memory.
 ARRAYS = tuple(f.name for f in fields.FIELDS if f.many and f.name not in ("block_size", "gpu_memory_bytes"))
 BAD_ROW = (ValueError, KeyError, OSError, OverflowError, ZeroDivisionError, TypeError)
+CHUNK = 1 << 14  # scenarios evaluated together: their arrays stay in a processor's cache
 FEW = 6  # below, one at a time is as fast
 LARGEST = 1 << 52  # of a result: the steps on the way to it stay below 2^63, and floats are exact
 
@@ -75,6 +76,12 @@ def evaluate(shared: Mapping[str, Any], arrays: Mapping[str, Any], size: int) ->
     """
     if not arrays:
         yield Block(size=size, columns=one(shared))
+        return
+    if size > CHUNK:
+        for i in range(0, size, CHUNK):
+            yield from evaluate(
+                shared, {k: v[i : i + CHUNK] for k, v in arrays.items()}, min(CHUNK, size - i)
+            )
         return
     if size < FEW:
         for i in range(size):

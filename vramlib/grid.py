@@ -1,6 +1,6 @@
 """A grid of scenarios: values for each field, every combination one scenario, evaluated a block at a time.
 
-A block holds what differs in numbers alone, at most ``CHUNK`` scenarios, so memory does not grow with the grid.
+A block holds what differs in numbers alone, at most ``blocks.CHUNK`` scenarios, so memory does not grow with the grid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 from vramlib import fields, values
 from vramlib.fields import BY_NAME, NAMES
 
-CHUNK = 1 << 14
 ASKS_BEYOND = 10_000_000  # scenarios; a command asks before it starts more
 LARGEST_FILE = 1 << 20  # bytes of a grid's file
 RANGE = re.compile(r"\s*([^.\s]+)\s*\.\.\s*([^.\s]+)\s*(?:\.\.\s*([^.\s]+)\s*)?")
@@ -78,7 +77,7 @@ class Grid:
             yield {name: value for name, value in pairs if value is not None}
 
     def _parts(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-        """One value of each word, and arrays of at most ``CHUNK`` combinations of the numbers."""
+        """One value of each word, and arrays of at most ``blocks.CHUNK`` combinations of the numbers."""
         inner = tuple(name for name in self.axes if _is_numbers(name, self.axes))
         words = {name: axis for name, axis in self.axes.items() if name not in inner}
         for combination in itertools.product(*words.values()):
@@ -88,14 +87,16 @@ class Grid:
     def _numbers(self, inner: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         import numpy
 
-        from vramlib import many
+        from vramlib import blocks, many
 
         axes = [numpy.asarray(self.axes[name]) for name in inner]
         shape = tuple(map(len, axes))
         total = math.prod(shape)
-        for start in range(0, total, CHUNK):
+        for start in range(0, total, blocks.CHUNK):
             places = (
-                numpy.unravel_index(numpy.arange(start, min(start + CHUNK, total)), shape) if inner else ()
+                numpy.unravel_index(numpy.arange(start, min(start + blocks.CHUNK, total)), shape)
+                if inner
+                else ()
             )
             yield {name: many.of(axis[p]) for name, axis, p in zip(inner, axes, places, strict=True)}
 

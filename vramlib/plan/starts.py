@@ -61,6 +61,7 @@ def in_order(scenarios: Iterable[Scenario]) -> tuple[Start, ...]:
 
     Examples
     --------
+    >>> from vramlib import resolve
     >>> s = resolve.scenario(model="Llama-3.1-8B", gpu="H100-80GB", max_model_len=8192, gpu_memory_utilization=0.45)
     >>> [start.fits for start in in_order([s, s, s])]
     [True, True, False]
