@@ -12,6 +12,7 @@ from vramlib.architectures import decoder, towers
 from vramlib.architectures.config import Shape, shape
 from vramlib.architectures.decoder import Parts
 from vramlib.architectures.families_dense import DENSE, LLAMA
+from vramlib.architectures.families_gated import GATED
 from vramlib.architectures.families_gemma import GEMMAS
 from vramlib.architectures.families_moe import MOE
 from vramlib.architectures.families_sparse import SPARSE
@@ -19,7 +20,7 @@ from vramlib.architectures.families_vary import VARY
 from vramlib.architectures.hybrid import HYBRIDS
 from vramlib.specs import ModelSpec
 
-TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY, **HYBRIDS}
+TRAITS = {**DENSE, **MOE, **GEMMAS, **SPARSE, **VARY, **HYBRIDS, **GATED}
 COPIED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "v_head_dim",
           "intermediate_size", "vocab_size", "max_position_embeddings", "dtype", "moe_intermediate_size",
           "shared_expert_intermediate_size", "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim",

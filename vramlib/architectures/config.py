@@ -171,7 +171,7 @@ def _key_value_heads(f: Fields, heads: int) -> int:
 def _latent(f: Fields) -> dict[str, int]:
     if f.get("kv_lora_rank") is None:
         return dict.fromkeys(("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"), 0)
-    nope, rope = f.size("qk_nope_head_dim"), f.size("qk_rope_head_dim")
+    nope, rope = f.size("qk_nope_head_dim"), f.size("qk_rope_head_dim", least=0)
     return {
         "kv_lora_rank": f.size("kv_lora_rank"),
         "q_lora_rank": f.size("q_lora_rank", default=0),

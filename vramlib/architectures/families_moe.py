@@ -71,7 +71,7 @@ MOE: dict[str, Traits] = {
     **dict.fromkeys(("exaone_moe", "hy_v3"), QWEN3.but(correction="float32")),
     **dict.fromkeys(("deepseek", "deepseek_v2", "mistral4"), DEEPSEEK),
     **dict.fromkeys(("deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite"), DEEPSEEK_V3),
-    "glm4_moe": GLM_MOE,
+    **dict.fromkeys(("glm4_moe", "glm4v_moe", "glm4v_moe_text"), GLM_MOE),
     "solar_open": GLM_MOE.but(rotary=1.0),
     "dots1": QWEN3.but(correction="float32"),
     "ernie4_5_moe": Traits(

@@ -128,8 +128,18 @@ def _v4_caches(s: Shape, ratio: int) -> tuple[Cache, ...]:
     )
 
 
-def _v4_streams(s: Shape, t: Traits) -> tuple[Tensor, ...]:
-    """Hyper-connections: several residual streams, mixed before attention and before the experts."""
+def hyper_connections(s: Shape, t: Traits) -> tuple[Tensor, ...]:
+    """Hyper-connections: several residual streams, mixed before attention and before the experts.
+
+    Parameters
+    ----------
+    s : the model's sizes [-]
+    t : not used [-]
+
+    Returns
+    -------
+    What each layer stores for them [-]
+    """
     num = s.size("hc_mult", default=4)
     rows = num * (num + 2)
     sizes = {"fn": (rows, num * s.hidden_size), "base": (rows,), "scale": (3,)}
@@ -153,5 +163,5 @@ SPARSE: dict[str, Traits] = {
         correction="float32", key=_m3_key, vary=_m3, rotary=0.5,
         names=FUSED_MLP | {f"shared_{part}_proj": "mlp.shared_experts.gate_up_proj" for part in ("gate", "up")},
     )),
-    "deepseek_v4": DEEPSEEK_V3.but(key=_v4_key, vary=_v4, extra=_v4_streams, ends=_v4_ends),
+    "deepseek_v4": DEEPSEEK_V3.but(key=_v4_key, vary=_v4, extra=hyper_connections, ends=_v4_ends),
 }  # fmt: skip

@@ -139,6 +139,13 @@ def _square(s: Shape, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     )
 
 
+def _minicpm_v(s: Shape, t: Traits) -> tuple[Shape, Traits]:
+    """The language model behind the eye changes with the version: MiniCPM, Llama 3, Qwen2, Qwen3."""
+    version = s.fields.outer.get("version")
+    known = {2.6: DENSE["qwen2"], 4.5: DENSE["qwen3"]}
+    return s, known.get(version, t) if isinstance(version, int | float) else t
+
+
 LLAMA4 = LLAMA.but(mlp_bias=False, names=LLAMA4_NAMES, adapt=_llama4)
 FALCON = NEOX.but(
     qkv_bias="bias", o_bias="bias", mlp_bias="bias", tied=True, rotary=1.0, final_norm="ln_f",
@@ -159,6 +166,7 @@ AFMOE = Traits(
 )  # fmt: skip
 
 VARY: dict[str, Traits] = {
+    **dict.fromkeys(("minicpmv", "minicpmo"), LLAMA.but(adapt=_minicpm_v)),
     **dict.fromkeys(("llama4", "llama4_text"), LLAMA4),
     **dict.fromkeys(("mllama", "mllama_text_model"), Traits(vary=_mllama, embed_rows=8)),
     "mimo_v2_flash": MIMO_V2,

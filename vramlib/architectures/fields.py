@@ -32,7 +32,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "moe_intermediate_size": ("expert_ffn_hidden_size",),
     "num_shared_experts": ("n_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
-    "shared_expert_intermediate_size": ("shared_intermediate_size", "moe_shared_expert_intermediate_size"),
+    "shared_expert_intermediate_size": (
+        *("shared_intermediate_size", "moe_shared_expert_intermediate_size", "share_expert_dim"),
+    ),
     "sliding_window": ("sliding_window_size", "attention_window_size"),
     "sliding_window_pattern": ("_sliding_window_pattern",),
     "first_k_dense_replace": ("moe_layer_start_index", "num_dense_layers"),

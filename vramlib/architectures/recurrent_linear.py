@@ -59,15 +59,17 @@ def gated_delta_net(s: Shape, *, prefix: str = "linear_attn.", joined: bool = Tr
     return tensors, (cache,)
 
 
-def delta_attention(s: Shape, *, prefix: str = "self_attn.") -> Mixed:
+def delta_attention(s: Shape, *, prefix: str = "self_attn.", full_rank: bool = False) -> Mixed:
     """Kimi delta attention: a gate for every channel, three short convolutions, a state in float32.
 
-    Formula: 3·H·D + 3·D·K + 2·(H·d + d·D) + H·n + D + n + d + D·H, D = n·d
+    Formula: 3·H·D + 3·D·K + 2·(H·d + d·D) + H·n + D + n + d + D·H, D = n·d;
+    2·H·D in place of 2·(H·d + d·D) with gates of full rank
 
     Parameters
     ----------
     s : the model's sizes [-]
     prefix : start of the tensors' names [-]
+    full_rank : the two gates are one matrix each, as in Ling 3, rather than two narrow ones [-]
 
     Returns
     -------
@@ -78,14 +80,16 @@ def delta_attention(s: Shape, *, prefix: str = "self_attn.") -> Mixed:
     Kimi Linear (2025), section 3; transformers 5.23, models/kimi_linear/modeling_kimi_linear.py;
     vLLM, model_executor/layers/kda.py (what is split, float32).
     """
-    heads, dim = s.size("linear_attn_config.num_heads"), s.size("linear_attn_config.head_dim")
-    kernel = s.size("linear_attn_config.short_conv_kernel_size", default=4)
+    heads, dim, kernel = _delta_sizes(s)
     width, inner = s.hidden_size, heads * dim
     tensors: tuple[Tensor, ...] = ()
     for part in "qkv":
         tensors += linear(f"{prefix}{part}_proj", (inner, width), role="state", split="out")
         tensors += (plain(f"{prefix}{part}_conv1d.weight", inner, 1, kernel),)
     for part in "fg":
+        if full_rank:
+            tensors += linear(f"{prefix}{part}_proj", (inner, width), role="state", split="out")
+            continue
         tensors += linear(f"{prefix}{part}_a_proj", (dim, width), role="state")
         tensors += linear(f"{prefix}{part}_b_proj", (inner, dim), role="state", split="out")
     tensors += (
@@ -100,6 +104,15 @@ def delta_attention(s: Shape, *, prefix: str = "self_attn.") -> Mixed:
         kind="linear", conv_dim=3 * inner, conv_kernel=kernel, state_elements=state, state_dtype="float32"
     )
     return tensors, (cache,)
+
+
+def _delta_sizes(s: Shape) -> tuple[int, int, int]:
+    """Heads, their width and the convolution's length, from ``linear_attn_config`` or from fields of their own."""
+    if s.get("linear_attn_config") is None:
+        kernel = s.size("linear_conv_kernel_dim", default=s.size("short_conv_kernel_size", default=4))
+        return s.size("linear_num_heads"), s.size("linear_head_dim", default=128), kernel
+    kernel = s.size("linear_attn_config.short_conv_kernel_size", default=4)
+    return s.size("linear_attn_config.num_heads"), s.size("linear_attn_config.head_dim"), kernel
 
 
 def lightning(s: Shape, *, prefix: str = "self_attn.") -> Mixed:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vramlib.architectures import towers_gemma as gemma
+from vramlib.architectures import towers_glm as glm
 from vramlib.architectures import towers_llama as llama
 from vramlib.architectures import towers_mobilenet as mobilenet
 from vramlib.architectures import towers_qwen as qwen
+from vramlib.architectures import towers_resampled as resampled
 from vramlib.architectures import towers_vision as vision
 from vramlib.architectures.tower_parts import Group, Section
 from vramlib.specs import Tensor
@@ -165,8 +167,15 @@ FAMILIES: Mapping[str, Mapping[str, Build]] = {
     "qwen3_5_moe": {"vision_config": qwen.qwen3_5},
     "qwen3_asr": {"audio_config": qwen.omni_audio},
     "qwen3_omni_moe": {"vision_config": qwen.qwen3_vl, "audio_config": qwen.omni_audio},
+    "qwen2_5_omni": {"vision_config": qwen.qwen2_5_vl, "audio_config": qwen.omni_2_5_audio},
     "qwen2_audio": {"audio_config": _qwen2_audio},
     "voxtral": {"audio_config": _voxtral},
+    **dict.fromkeys(("glm4v", "glm4v_moe", "glm46v"), {"vision_config": glm.glm4v}),
+    "glm5_next": {"vision_config": glm.glm5},
+    "step3p7": {"vision_config": glm.step},
+    **dict.fromkeys(("idefics3", "smolvlm"), {"vision_config": resampled.idefics3}),
+    "minicpmv": {"vision_config": resampled.minicpm_v},
+    "phi3_v": {"img_processor": resampled.phi3_v},
 }
 
 

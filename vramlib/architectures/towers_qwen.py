@@ -210,3 +210,25 @@ def omni_audio(s: Section, prefix: str = "thinker.audio_tower.") -> tuple[Tensor
         *top.matrix("proj1", width, width),
         *top.matrix("proj2", s.size("output_dim", default=s.text_width), width),
     )
+
+
+def omni_2_5_audio(s: Section, prefix: str = "thinker.audio_tower.") -> tuple[Tensor, ...]:
+    """Audio encoder of Qwen2.5-Omni: Whisper's with positions that are not stored, and a projection.
+
+    Parameters
+    ----------
+    s : ``audio_config`` [-]
+    prefix : start of the tensors' names [-]
+
+    Returns
+    -------
+    The tower's tensors, projection to the text width included [-]
+
+    Source
+    ------
+    transformers 5.23, models/qwen2_5_omni/modeling_qwen2_5_omni.py Qwen2_5OmniAudioEncoder.
+    """
+    top, text = Group(prefix, "audio"), s.size("output_dim", default=s.text_width)
+    stored = tuple(t for t in whisper(s, prefix) if "embed_positions" not in t.name)
+    out = top.plain("audio_bos_eos_token.weight", 2, text)
+    return stored + out + top.matrix("proj", text, s.size("d_model", default=1280))

@@ -16,13 +16,16 @@ def _encoder(s: Section, prefix: str, width: int, inner: int) -> tuple[Tensor, .
     )
 
 
-def siglip(s: Section, prefix: str = "vision_tower.vision_model.") -> tuple[Tensor, ...]:
+def siglip(
+    s: Section, prefix: str = "vision_tower.vision_model.", *, pooled: bool = True
+) -> tuple[Tensor, ...]:
     """SigLIP: the ViT of Gemma 3, Granite-Vision, LLaVA-OneVision; with ``num_patches``, SigLIP 2 (LFM2-VL).
 
     Parameters
     ----------
     s : ``vision_config`` [-]
     prefix : start of the tensors' names [-]
+    pooled : whether the family keeps the pooling head, unless the file says otherwise [-]
 
     Returns
     -------
@@ -44,7 +47,7 @@ def siglip(s: Section, prefix: str = "vision_tower.vision_model.") -> tuple[Tens
     out += e.plain("position_embedding.weight", places, width)
     out += _encoder(s, prefix + "encoder.layers.*.", width, inner)
     out += Group(prefix).norm("post_layernorm", width)
-    return out + (_pooling_head(prefix + "head.", width, inner) if s.flag("vision_use_head", True) else ())
+    return out + (_pooling_head(prefix + "head.", width, inner) if s.flag("vision_use_head", pooled) else ())
 
 
 def _pooling_head(prefix: str, width: int, inner: int) -> tuple[Tensor, ...]:
