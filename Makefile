@@ -10,12 +10,15 @@ BIN   := .venv/bin
 STAMP := .venv/.installed
 UV    := $(shell uv --version >/dev/null 2>&1 && command -v uv)
 
+TORCH_BIN   := .venv-torch/bin
+TORCH_STAMP := .venv-torch/.installed
+
 NBVAL      := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout 300
 
-.PHONY: help report test accuracy lint format lab bench refresh lock clean
+.PHONY: help report test test-torch torch-environment accuracy lint format lab bench refresh lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 report: $(STAMP)  ## write reports/Llama-3.1-8B--L4.html, to be read offline
 	$(BIN)/vram report -p model $(MODEL) -p gpu $(GPU)
@@ -25,6 +28,11 @@ test: $(STAMP)  ## the whole regression: unit tests, doctests, notebooks, the wh
 
 accuracy: $(STAMP)  ## our numbers against what real engines printed at start-up
 	$(BIN)/python -m vramlib.accuracy
+
+test-torch: $(TORCH_STAMP)  ## what PyTorch and transformers count, against the formulas; no GPU needed
+	$(TORCH_BIN)/python -m pytest tests/test_torch_oracle.py
+
+torch-environment: $(TORCH_STAMP)  ## the environment of test-torch alone
 
 lint: $(STAMP)  ## format, lint and docstring rules, types
 	$(BIN)/ruff format --check .
@@ -41,6 +49,8 @@ lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only
 bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py
 	$(BIN)/python tools/bench_allocator.py
+	$(BIN)/python tools/bench_sweep.py
+	$(BIN)/python tools/bench_slider.py
 
 refresh: $(STAMP)  ## run every notebook and store it as the tests expect
 	$(BIN)/python -m vramlib.notebook refresh notebooks/*.ipynb
@@ -50,7 +60,7 @@ lock: $(STAMP)  ## names and versions that `make` installs, from the bounds of p
 	    --extra test --extra lint --extra hub pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment and what was built
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-torch build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(STAMP): pyproject.toml $(LOCK)
 ifneq ($(UV),)
@@ -59,5 +69,16 @@ ifneq ($(UV),)
 else
 	@test -x $(BIN)/python || $(PYTHON) tools/create_venv.py .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e '.[test,lint]'
+endif
+	@touch $@
+
+# uv does not read pip's settings; PIP_FIND_LINKS may name a folder with a PyTorch for CPUs.
+$(TORCH_STAMP): pyproject.toml
+ifneq ($(UV),)
+	@test -x $(TORCH_BIN)/python || uv venv --quiet --python $(PYTHON) .venv-torch
+	uv pip install --quiet --python $(TORCH_BIN)/python $(addprefix --find-links ,$(PIP_FIND_LINKS)) -e '.[torch-test]'
+else
+	@test -x $(TORCH_BIN)/python || $(PYTHON) tools/create_venv.py .venv-torch
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch-test]'
 endif
 	@touch $@

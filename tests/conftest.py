@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+TORCH_GROUP = ("torch", "transformers")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -21,7 +22,15 @@ def absent_groups() -> dict[str, str]:
         absent["browser"] = "no Chromium; apt install chromium"
     if shutil.which("nvidia-smi") is None or importlib.util.find_spec("torch") is None:
         absent["gpu"] = "no NVIDIA driver with torch; pip install -e '.[gpu]'"
+    if not all(map(importlib.util.find_spec, TORCH_GROUP)):
+        absent["torch"] = "no PyTorch with transformers; make test-torch"
     return absent
+
+
+# These import torch at their top, so without it they are not even collected.
+collect_ignore = (
+    ["live_storage.py", "rehearsal.py", "test_torch_oracle.py"] if "torch" in absent_groups() else []
+)
 
 
 def pytest_report_header() -> list[str]:
