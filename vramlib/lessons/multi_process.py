@@ -1,0 +1,323 @@
+"""Notebook 08: processes on one card, ranks on several, what is shared out and what is repeated, the widget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import altair as alt
+
+from vramlib import catalog, charts_growth, charts_sizes, commands, estimate, messages, resolve, tables
+from vramlib.components import kv_cache, model_weights
+from vramlib.controls import Control, Figure, Widget, powers
+from vramlib.lessons import bars
+from vramlib.lessons.kv_cache import short
+from vramlib.messages import t
+from vramlib.specs import ModelSpec, Scenario, Tensor
+from vramlib.units import MiB, ceil_div, round_up, show
+
+WAYS = ("tensor", "pipeline", "data", "expert")
+CARDS = powers(1, 16)
+MODELS = ("Llama-3.1-8B", "Qwen3-30B-A3B", "DeepSeek-V3")
+SEQUENCES, TOKENS = 16, 8192
+# Receive buffers of one NCCL connection, by protocol: slots and sizes of prims and of device.h.
+PROTOCOLS: Mapping[str, int] = {"LL": 8 * 512 * 8 * 16, "LL128": 120 * 640 * 8 * 8, "SIMPLE": 4 * MiB}
+
+
+def degrees(way: str, cards: int) -> dict[str, Any]:
+    """The scenario fields that spread a model over so many cards in one way.
+
+    Examples
+    --------
+    >>> degrees("expert", 8)
+    {'data_parallel_size': 8, 'enable_expert_parallel': True}
+    """
+    if way == "expert":
+        return {"data_parallel_size": cards, "enable_expert_parallel": True}
+    return {f"{way}_parallel_size": cards}
+
+
+def spread(model: str, way: str, cards: int) -> Scenario:
+    """The same 16 sequences of 8,192 tokens, one model, spread over cards; data-parallel copies share the sequences.
+
+    Raises
+    ------
+    ValueError : an engine would refuse the degree
+    """
+    given = degrees(way, cards)
+    own = ceil_div(SEQUENCES, given.get("data_parallel_size", 1))
+    return resolve.scenario(
+        model=model, gpu="H100-80GB", max_model_len=TOKENS, prompt_tokens=TOKENS, new_tokens=0, batch_size=own, **given
+    )  # fmt: skip
+
+
+def of_card(model: str, way: str, cards: int) -> dict[str, int]:
+    """Weights and cache on the card that holds the most of them.
+
+    Parameters
+    ----------
+    model : a name of the catalogue [-]
+    way : tensor, pipeline, data or expert [-]
+    cards : how many [-]
+
+    Returns
+    -------
+    Part to size [byte]
+
+    Examples
+    --------
+    >>> [of_card("DeepSeek-V3", "tensor", n)["kv_cache"] >> 20 for n in (1, 8)]
+    [8784, 8784]
+    """
+    s = spread(model, way, cards)
+    stages = range(s.pipeline_parallel_size)
+    sizes: dict[str, Callable[[Scenario, int], Any]] = {
+        "model_weights": model_weights.size_bytes,
+        "kv_cache": kv_cache.size_bytes,
+    }
+    return {part: max(int(size(s, stage)) for stage in stages) for part, size in sizes.items()}
+
+
+def spread_chart(language: str = "en", model: str = "") -> alt.LayerChart:
+    """Bytes on one card while cards are added, with lists inside the chart: in which way, and of what.
+
+    Parameters
+    ----------
+    language : en or vi [-]
+    model : a further model [-]
+
+    Returns
+    -------
+    A chart that moves without a kernel [-]
+    """
+    chosen = [*MODELS, *([model] if model and short(model) not in MODELS else [])]
+    held = {t("part.model_weights", language): "model_weights", t("part.kv_cache", language): "kv_cache"}
+    rows = [
+        {"series": short(name), "way": way, "held": words, "x": cards, "y": found[part]}
+        for name in chosen
+        for way in WAYS
+        if way != "expert" or catalog_model(name).num_experts
+        for cards, found in _degrees_that_work(name, way).items()
+        for words, part in held.items()
+    ]
+    labels = {word: t(f"proc.spread_{word}", language) for word in ("title", "description", "x", "y")}
+    choose = [
+        charts_growth.chooser("way", WAYS, t("proc.way", language)),
+        charts_growth.chooser("held", list(held), t("proc.held", language)),
+    ]
+    return charts_growth.growth(rows, labels=labels, choose=choose, x_ticks=CARDS, height=280)
+
+
+def _degrees_that_work(model: str, way: str) -> dict[int, dict[str, int]]:
+    """Cards to what one of them holds, for the numbers of cards that the model divides into."""
+    found = {}
+    for cards in CARDS:
+        try:
+            found[cards] = of_card(model, way, cards)
+        except ValueError:
+            continue
+    return found
+
+
+def catalog_model(name: str) -> ModelSpec:
+    """A model by the name or path that a scenario takes."""
+    return resolve.scenario(model=name).model
+
+
+# What a row of the table holds: the first rule that a tensor keeps decides.
+GROUPS: Mapping[str, Callable[[Tensor], bool]] = {
+    "expert": lambda x: x.role == "expert",
+    "vocab": lambda x: x.split == "vocab",
+    "kv": lambda x: x.split == "kv",
+    "cut": lambda x: x.split in ("out", "in"),
+    "whole": lambda x: True,
+}
+
+
+def only(model: ModelSpec, group: str) -> ModelSpec:
+    """The inventory with the tensors of one group alone.
+
+    Parameters
+    ----------
+    model : the whole inventory [-]
+    group : one of ``GROUPS`` [-]
+
+    Returns
+    -------
+    The same model, every other tensor left out [-]
+
+    Examples
+    --------
+    >>> only(catalog.model("Llama-3.1-8B"), "whole").params_total      # two norms a layer, and the last one
+    266240
+    """
+
+    def kept(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x for x in tensors if next(name for name, rule in GROUPS.items() if rule(x)) == group)
+
+    layers = tuple(dataclasses.replace(layer, tensors=kept(layer.tensors)) for layer in model.layers)
+    return dataclasses.replace(
+        model,
+        layers=layers,
+        embedding=kept(model.embedding),
+        head=kept(model.head),
+        towers=kept(model.towers),
+    )
+
+
+def all_cards(model: ModelSpec, way: str, cards: int) -> int:
+    """Bytes of a model's tensors on all cards together [byte]."""
+    if way == "pipeline":
+        return sum(model_weights.tensor_bytes(model, pp=cards, stage=stage) for stage in range(cards))
+    rank = {"tensor": {"tp": cards}, "data": {"dp": cards}, "expert": {"dp": cards, "ep": cards}}[way]
+    return cards * model_weights.tensor_bytes(model, **rank)
+
+
+def repeats(model: str, language: str = "en", *, cards: int = 8) -> tables.Table:
+    """All cards together over one copy: 1× where a tensor is shared out, as many as cards where each has it whole.
+
+    Parameters
+    ----------
+    model : a name of the catalogue [-]
+    language : en or vi [-]
+    cards : how many [-]
+
+    Returns
+    -------
+    A row for each kind of tensor, and one for the cache of a token [-]
+    """
+    spec = catalog_model(model)
+    rows = []
+    for group in GROUPS:
+        part = only(spec, group)
+        one = model_weights.tensor_bytes(part)
+        if one:
+            times = [f"{all_cards(part, way, cards) / one:.3g}×" for way in WAYS]
+            rows.append((t(f"proc.group_{group}", language), show(one), *times))
+    one = kv_cache.bytes_per_token(spec)
+    if one:
+        by_heads = cards * kv_cache.bytes_per_token(spec, tp=cards) / one
+        rows.append((t("proc.group_token", language), show(one), f"{by_heads:.3g}×", "1×", "1×", "1×"))
+    columns = [t(f"proc.column_{c}", language) for c in ("tensors", "one")]
+    return tables.table([*columns, *(f"{way} {cards}" for way in WAYS)], rows, caption=short(spec.name))
+
+
+def connection_bytes() -> int:
+    """Buffers of one pair of NCCL connections: what is received into, and what is sent from.
+
+    Formula: round_up(LL + LL128 + SIMPLE, 2 MiB) + 2 MiB
+
+    Returns
+    -------
+    One receiving and one sending end [byte]
+
+    Examples
+    --------
+    >>> connection_bytes() >> 20
+    12
+
+    Source
+    ------
+    NCCL 2.27, src/transport/p2p.cc, src/include/device.h, src/init.cc: buffer sizes by protocol.
+    """
+    return round_up(sum(PROTOCOLS.values()), 2 * MiB) + 2 * MiB
+
+
+def nccl_bytes(communicators: int, channels: int, connections: int = 1) -> int:
+    """What NCCL keeps on one card: lazily, when an algorithm is first used.
+
+    Formula: communicators · channels · connections · 12 MiB
+
+    Parameters
+    ----------
+    communicators : groups of ranks that talk [-]
+    channels : parallel rings, or trees [-]
+    connections : pairs a channel: 1 in a ring, up to 3 in a tree [-]
+
+    Returns
+    -------
+    Size [byte]
+
+    Examples
+    --------
+    >>> nccl_bytes(1, 24) >> 20
+    288
+    """
+    return communicators * channels * connections * connection_bytes()
+
+
+def picture(model: str, gpu: str, language: str = "en") -> alt.LayerChart:
+    """One process, two on the same card, and one of two ranks, beside the card."""
+    words = messages.parts(language)
+    given = {"model": model, "gpu": gpu, "max_model_len": TOKENS}
+    cases = {"one": {}, "two": {"num_processes": 2}, "rank": {"tensor_parallel_size": 2}}
+    rows, count = [], 1
+    for name, changes in cases.items():
+        try:
+            e = estimate(**given, **changes)
+        except ValueError:
+            continue
+        rows += bars.parts(t(f"proc.bar_{name}", language), e.parts, words)
+        count += 1
+    rows += bars.card(catalog.gpu(gpu))
+    return charts_sizes.sizes(
+        alt.Data(values=rows),
+        bars=count,
+        title=t("proc.picture_title", language),
+        description=t("proc.picture_description", language),
+    )
+
+
+def compute(values: Mapping[str, Any], language: str) -> Figure:
+    """One rank, everything on its card, and the card, for the widget."""
+    fields = ("model", "gpu", "num_processes", *(f"{way}_parallel_size" for way in WAYS[:3]))
+    own = ceil_div(SEQUENCES, values["data_parallel_size"])
+    e = estimate(
+        **{k: values[k] for k in fields}, max_model_len=TOKENS, prompt_tokens=TOKENS, new_tokens=0, batch_size=own
+    )  # fmt: skip
+    s, words = e.scenario, messages.parts(language)
+    cards, copies = s.world_size, s.world_size * s.num_processes
+    stages = range(s.pipeline_parallel_size)
+    weights = copies // len(stages) * sum(model_weights.size_bytes(s, stage) for stage in stages)
+    one = model_weights.tensor_bytes(s.model, quant=s.quant)
+    rows = bars.parts(t("proc.bar_card", language), e.parts, words) + bars.card(s.gpu)
+    rows += bars.bar(
+        t("proc.bar_all", language),
+        [("model_weights", words["model_weights"], weights)],
+    )
+    said = t(
+        "proc.said", language, card=show(e.total_bytes), cards=cards, copies=f"{weights / one:.3g}",
+        further=show(e.part("multi_process").bytes), left=show(s.gpu.memory_bytes - e.total_bytes),
+    )  # fmt: skip
+    return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
+
+
+def draw(data: alt.Data, language: str) -> alt.LayerChart:
+    """The widget's chart."""
+    title, description = (t(f"proc.widget_{word}", language) for word in ("title", "description"))
+    return charts_sizes.sizes(data, bars=3, title=title, description=description)
+
+
+WIDGET = Widget(
+    name="multi_process",
+    controls=(
+        Control(
+            field="model",
+            kind="choice",
+            values=("Llama-3.2-1B", "Llama-3.1-8B", "Qwen3-30B-A3B", "Llama-3.1-70B", "DeepSeek-V3"),
+            start="Llama-3.1-8B",
+        ),
+        Control(
+            field="gpu", kind="choice", values=("L4", "A100-80GB", "H100-80GB", "H200"), start="H100-80GB"
+        ),
+        Control(field="num_processes", values=(1, 2, 3, 4, 6, 8), start=1),
+        Control(field="tensor_parallel_size", flag="--tensor-parallel-size", values=powers(1, 8), start=1),
+        Control(
+            field="pipeline_parallel_size", flag="--pipeline-parallel-size", values=powers(1, 8), start=1
+        ),
+        Control(field="data_parallel_size", flag="--data-parallel-size", values=powers(1, 8), start=1),
+    ),
+    compute=compute,
+    draw=draw,
+)
