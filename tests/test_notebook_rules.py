@@ -38,6 +38,14 @@ PERTURBED = {
         f"vramlib.components.framework_buffers:{name}"
         for name in ("terms", "cuda_graph_bytes", "persistent_bytes", "block_table_bytes", "num_capture_sizes")
     ),
+    "08_multi_process": (
+        "vramlib.components.multi_process:terms", "vramlib.components.multi_process:communication_terms",
+        "vramlib.components.model_weights:tensor_bytes",
+    ),
+    "06_prefill_padding": (
+        *(f"vramlib.components.prefill_padding:{name}" for name in ("terms", "padded_tokens", "block_tail_tokens")),
+        "vramlib.budget:requested_bytes",
+    ),
 }
 
 every = pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
