@@ -1,11 +1,19 @@
 """Many scenarios at once give the numbers that one at a time gives, exactly, for every engine and kind of model."""
 
+import csv
 import random
+import re
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+from click.testing import CliRunner
 
-from vramlib import blocks, contract
+import vramlib
+from vramlib import blocks, cli, contract, fields, grid, plan, sweep
+from vramlib.specs import PART_KEYS
 
 ENGINES = ("vllm", "sglang", "transformers", "llama.cpp")
 MODELS = (
@@ -89,3 +97,154 @@ def test_the_scenarios_above_are_mostly_good() -> None:
     assert len(good) > 0.75 * len(found), {a["error"] for a in found}
     assert 0.2 < sum(a["fits"] for a in good) / len(good) < 0.9
     assert set(found[0]) == set(contract.COLUMNS)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, strict=True))
+
+
+def test_a_csv_has_what_one_row_at_a_time_has(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    lines = [
+        f"Llama-3.1-8B,{gpu},{n},{n % 7 or ''}" for n in range(1, 60) for gpu in ("L4", "H100-80GB", "L5")
+    ]
+    source.write_text("\n".join(["model,gpu,batch_size,max_num_seqs", *lines]))
+    summary = sweep.run(source, target)
+    assert (summary.rows, summary.bad_rows) == (177, 59)
+    for row in table(target):
+        alone = blocks.one(fields.read({n: row[n] for n in ("model", "gpu", "batch_size", "max_num_seqs")}))
+        assert {n: row[n] for n in contract.COLUMNS} == {
+            n: str(sweep._cell(alone[n])) for n in contract.COLUMNS
+        }
+
+
+def test_a_grid_has_every_combination_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "max-model-len: [4096, 8k]\nbatch_size: 1..9..2\nmodel: [Llama-3.1-8B, no such model]\ngpu: L4\n"
+        "prompt_tokens: [100;200, 300]\nquantization: [null, fp8]\n"
+    )
+    found = grid.read(path)
+    expected = [
+        (model, quantization, batch, prompt, length)
+        for model in ("Llama-3.1-8B", "no such model")
+        for quantization in (None, "fp8")
+        for batch in (1, 3, 5, 7, 9)
+        for prompt in ((100, 200), 300)
+        for length in (4096, 8000)
+    ]
+    assert len(found) == len(expected) == 80
+    names = ("model", "quantization", "batch_size", "prompt_tokens", "max_model_len")
+    assert [tuple(s.get(n) for n in names) for s in found.scenarios()] == expected
+    summary = sweep.run_grid(found, tmp_path / "out.csv")
+    answers = table(tmp_path / "out.csv")
+    assert (summary.rows, summary.bad_rows) == (len(answers), 40 + 2 * 4 * 2)
+    assert answers[0]["prompt_tokens"] == "100;200"
+    for scenario, answer in zip(found.scenarios(), answers, strict=True):
+        alone = blocks.one(scenario)
+        assert {n: answer[n] for n in contract.COLUMNS} == {
+            n: str(sweep._cell(alone[n])) for n in contract.COLUMNS
+        }
+
+
+def test_a_grid_starts_with_the_largest_context_unless_told() -> None:
+    [answers] = grid.of(model="Llama-3.1-8B", gpu="L4")
+    assert answers.fields["max_model_len"] == "auto"
+    assert answers.columns["fits"] is True
+    [answers] = grid.of(model="Llama-3.1-8B", gpu="L4", max_model_len=None)
+    assert answers.columns["fits"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gpu: L4", "names no model"),
+        ("- model", "is no grid"),
+        ("model: [a\n", "is not YAML"),
+        ("model: a\nbatch_size: [1, x]", "batch_size is 'x'"),
+        ("model: a\nbatch_size: 9..1", "batch_size is 9..1; write a range"),
+        ("model: a\nbatch_size: 1..2000000", "write a range of whole numbers"),
+        ("model: a\nbatch_size: []", "batch_size has 0 values"),
+        ("model: a\nbatch_size: [1, 1]", "batch_size has a value twice"),
+        ("model: a\nbatch_size: {from: 1}", "batch_size has keys of its own"),
+        ("model: a\nbatch_size: [[1]]", "batch_size is"),
+        ("model: a\nbatch_sze: 1", "nearest: batch_size"),
+        ("model: !!python/object/apply:os.getcwd []", "is not YAML"),
+        ("model: " + "x" * (1 << 20), "larger than 1,048,576 bytes"),
+    ],
+)
+def test_grids_that_cannot_be_used(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        grid.read(path)
+
+
+def test_a_large_grid_asks_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "grid.yml", tmp_path / "out.csv"
+    source.write_text("model: Qwen2.5-0.5B\nmax_model_len: 4096\nbatch_size: 1..30\n")
+    assert grid.ASKS_BEYOND == 10_000_000
+    monkeypatch.setattr(grid, "ASKS_BEYOND", 29)
+    refused = CliRunner().invoke(cli.main, ["sweep", str(source), "-o", str(target)])
+    assert (refused.exit_code, target.exists()) == (2, False)
+    assert refused.stderr.startswith("vram: the grid has 30 scenarios")
+    assert "write --yes" in refused.stderr
+    written = CliRunner().invoke(cli.main, ["sweep", str(source), "-o", str(target), "--yes"])
+    assert (written.exit_code, len(table(target))) == (0, 30)
+
+
+def test_memory_does_not_grow_with_the_grid() -> None:
+    def peak(batches: int) -> int:
+        found = grid.of(
+            model="Qwen2.5-0.5B", max_model_len=range(1000, 1100), batch_size=range(1, batches + 1)
+        )
+        tracemalloc.start()
+        assert sum(answers.size for answers in found) == 100 * batches
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(10)
+    assert peak(2000) < 1.2 * peak(500)
+
+
+def test_what_64_bit_cannot_hold_is_exact_all_the_same() -> None:
+    huge = [10**n for n in range(13)]
+    for engine in ENGINES:
+        given = [
+            {
+                "model": "Llama-3.1-8B",
+                "engine": engine,
+                "attn_implementation": "eager",
+                "batch_size": b,
+                "prompt_tokens": p,
+            }
+            for b in huge
+            for p in (1000, 10**9)
+        ]
+        for scenario, answer in zip(given, blocks.answers(given), strict=True):
+            assert answer == blocks.one(scenario)
+            parts = sum(v for n, v in answer.items() if n.removesuffix("_bytes") in PART_KEYS)
+            assert answer["total_bytes"] == parts > 0
+
+
+def test_a_bad_value_among_many_is_told_alone() -> None:
+    given: list[dict[str, Any]] = [
+        {"model": "Llama-3.1-8B", "gpu": "L4", "batch_size": n} for n in range(1, 40)
+    ]
+    given[17]["batch_size"] = "many"
+    answers = blocks.answers(given)
+    assert [bool(a["error"]) for a in answers] == [n == 17 for n in range(39)]
+    assert answers[17]["error"].startswith("batch_size is 'many'")
+
+
+def test_from_python() -> None:
+    found = vramlib.sweep.grid(
+        model=("Llama-3.1-8B",), gpu="L4", max_model_len=8192, batch_size=numpy.arange(1, 41)
+    )
+    [answers] = found
+    fits = answers.columns["fits"].tolist()
+    most = plan.batch(model="Llama-3.1-8B", gpu="L4", max_model_len=8192).value
+    assert fits == [n <= most for n in range(1, 41)]
+    assert answers.fields["batch_size"].tolist() == list(range(1, 41))

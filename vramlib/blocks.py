@@ -6,6 +6,7 @@ numbers and with the message of its own row.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy
 
 from vramlib import contract, fields, many, text
-from vramlib.specs import Estimate
+from vramlib.components import kv_cache
+from vramlib.specs import Estimate, ModelSpec
 
 # Numbers of one row among these may differ within a group; the plan of a KV pool and an engine's defaults by the
 # card's size hold for one block size and one memory.
@@ -135,9 +137,20 @@ def exact(shared: Mapping[str, Any], arrays: Mapping[str, Any]) -> bool:
 
 
 def _numbers(e: Estimate) -> Iterator[Any]:
+    """Results, and what is multiplied on the way and then cut to a limit."""
+    s = e.scenario
     yield from (p.high_bytes for p in e.parts)
     yield from (v for v in contract.columns(e).values() if isinstance(v, int | float))
-    yield e.gpu.memory_bytes
+    yield from (s.gpu.memory_bytes, s.max_num_batched_tokens * s.world_size)
+    yield sum(n * (prompt + new) for n, prompt, new in s.sequences) * _widest(s.model)
+    yield max(s.max_num_seqs, s.n_seq_max) * (s.max_model_len + s.block_size + s.n_ubatch)
+
+
+@functools.lru_cache(1024)
+def _widest(model: ModelSpec) -> int:
+    """At least the bytes that one token, or one sequence, leaves behind in a model's caches: numbers of 32 bit."""
+    states = sum(n * c.state_elements for layer, n in model.layer_counts for c in layer.caches)
+    return kv_cache.bytes_per_token(model, dtype_bits=32) + 4 * states + 1
 
 
 def _at_once(shared: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -69,7 +69,7 @@ class Grid:
 
         Examples
         --------
-        >>> list(of(model="Llama-3.1-8B", gpu=["L4", "A10G"]).scenarios())
+        >>> list(of(model="Llama-3.1-8B", gpu=["L4", "A10G"], max_model_len=None).scenarios())
         [{'model': 'Llama-3.1-8B', 'gpu': 'L4'}, {'model': 'Llama-3.1-8B', 'gpu': 'A10G'}]
         """
         for combination in itertools.product(*self.axes.values()):
@@ -119,6 +119,8 @@ def of(**axes: Any) -> Grid:
 
     Examples
     --------
+    Without ``max_model_len`` each scenario has the largest that starts, ``auto``.
+
     >>> grid = of(model=["Llama-3.1-8B", "Qwen3-8B"], gpu="L4", max_model_len=[4096, 8192], batch_size="1..64")
     >>> len(grid), sum(answers.size for answers in grid)
     (256, 256)
@@ -133,7 +135,7 @@ def of(**axes: Any) -> Grid:
             raise ValueError(f"{name} has a value twice; write each value once")
     if not any(given.get("model", ())):
         raise ValueError("the grid names no model; write model: with one name or a list of names")
-    return Grid(axes=_ordered(given))
+    return Grid(axes=_ordered({"max_model_len": ("auto",)} | given))
 
 
 def _ordered(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
