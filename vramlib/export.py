@@ -10,10 +10,12 @@ from typing import Any
 import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
+from nbformat.v4 import new_markdown_cell
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from vramlib.formulas import Formulas
+from vramlib.messages import t
 from vramlib.notebook import tags
 from vramlib.vega import PAGE_JS, bundle
 
@@ -91,6 +93,8 @@ def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title
     A whole HTML document [-]
     """
     heading = _heading(notebook) or title
+    if show_code:
+        _fold_solutions(notebook, lang)
     body = _body(notebook, show_code=show_code, lang=lang)
     script = bundle(PAGE_JS).replace("</script", "<\\/script") if "data-chart=" in body else ""
     return _PAGE.format(
@@ -101,6 +105,15 @@ def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title
         script=f'<script type="module">{script}</script>' if script else "",
         body=body,
     )
+
+
+def _fold_solutions(notebook: Any, lang: str) -> None:
+    """Code cells tagged ``solution`` as text that opens on a click; their results say no more than that they pass."""
+    summary = t("page.solution", lang)
+    for place, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and "solution" in tags(cell):
+            text = f"<details><summary>{summary}</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
+            notebook.cells[place] = new_markdown_cell(text, metadata=cell.metadata)
 
 
 def _body(notebook: Any, *, show_code: bool, lang: str) -> str:
