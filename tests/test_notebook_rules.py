@@ -13,6 +13,8 @@ import pytest
 
 from vramlib import notebook
 from vramlib._paths import notebooks_dir
+from vramlib.export import page_html
+from vramlib.messages import t
 
 TESTS = Path(__file__).parent
 ALL = sorted(notebooks_dir().glob("*.ipynb"))
@@ -34,17 +36,35 @@ PERTURBED = {
         f"vramlib.components.model_weights:{name}" for name in ("terms", "quantized_bytes", "tensor_bytes")
     ),
     "02_kv_cache": ("vramlib.components.kv_cache:terms", "vramlib.components.kv_cache:row_bytes"),
+    "03_activations": tuple(
+        f"vramlib.components.activations:{name}"
+        for name in ("terms", "mlp_bytes", "eager_bytes", "logits_bytes", "forward_bytes", "sampler_bytes")
+    ),
     "05_framework_buffers": tuple(
         f"vramlib.components.framework_buffers:{name}"
-        for name in ("terms", "cuda_graph_bytes", "persistent_bytes", "block_table_bytes", "num_capture_sizes")
+        for name in (
+            "terms",
+            "cuda_graph_bytes",
+            "persistent_bytes",
+            "block_table_bytes",
+            "num_capture_sizes",
+        )
     ),
     "08_multi_process": (
-        "vramlib.components.multi_process:terms", "vramlib.components.multi_process:communication_terms",
+        "vramlib.components.multi_process:terms",
+        "vramlib.components.multi_process:communication_terms",
         "vramlib.components.model_weights:tensor_bytes",
     ),
     "06_prefill_padding": (
-        *(f"vramlib.components.prefill_padding:{name}" for name in ("terms", "padded_tokens", "block_tail_tokens")),
+        *(
+            f"vramlib.components.prefill_padding:{name}"
+            for name in ("terms", "padded_tokens", "block_tail_tokens")
+        ),
         "vramlib.budget:requested_bytes",
+    ),
+    "09_quick_conversion": (
+        "vramlib.lessons.conversion:size_bytes", "vramlib.components.model_weights:tensor_bytes",
+        "vramlib.components.model_weights:quantized_bytes", "vramlib.claims.cases:plain_bytes",
     ),
 }
 
@@ -154,6 +174,7 @@ def test_exercises_greet_and_their_solutions_pass(path: Path) -> None:
         assert shown(untouched).startswith("✎"), f"{untouched.id}: {shown(untouched)}"
         assert "solution" in notebook.tags(solution), f"{untouched.id} is not followed by its solution"
         assert solution.metadata.get("jupyter", {}).get("source_hidden"), f"{solution.id} is not folded"
+        assert solution.source.startswith("# solution"), "Lab shows the first line of a folded cell"
         assert shown(solution).startswith("✓"), f"{solution.id}: {shown(solution)}"
         assert last_line(untouched) == last_line(solution), f"{solution.id} asks another check"
 
@@ -164,6 +185,15 @@ def shown(cell: nbformat.NotebookNode) -> str:
 
 def last_line(cell: nbformat.NotebookNode) -> str:
     return cell.source.strip().splitlines()[-1]
+
+
+@taught
+@pytest.mark.parametrize("language", SECTIONS)
+def test_solutions_are_folded_in_the_exported_page_too(path: Path, language: str) -> None:
+    page = page_html(nbformat.read(path, as_version=4), show_code=True, lang=language)
+    solutions = sum("solution" in notebook.tags(c) for c in cells(path, "code"))
+    assert page.count(f"<summary>{t('page.solution', language)}</summary>") == solutions
+    assert "# solution" not in re.sub(r"<details>.*?</details>", "", page, flags=re.S)
 
 
 @taught

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import altair as alt
+import numpy as np
 
 from vramlib import catalog, charts_claims, runs, tables
 from vramlib.claims import SIGNS
@@ -77,7 +78,7 @@ def both_directions(language: str = "en") -> tables.Table:
                     short(name),
                     f"{tokens:,}",
                     show(cache_bytes(catalog.model(name), tokens)),
-                    f"{ratio[name]:.2g}×",
+                    f"{np.format_float_positional(ratio[name], precision=2, fractional=False)}×",
                 )
             )
     columns = [t(f"kv.column_{c}", language) for c in ("model", "tokens", "cache", "ratio")]
