@@ -56,6 +56,11 @@ class Comparison:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def use(self) -> str:
+        """Where it counts: as its run, but a figure that taught a rule is shown apart."""
+        return "printed_in_notes" if self.measure in self.run.taught else self.run.use
+
+    @property
     def error(self) -> float:
         """Relative error; nothing beyond the rounding of the printed figure counts as zero [-]."""
         return self.predicted / self.measured - 1

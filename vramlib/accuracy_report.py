@@ -86,7 +86,7 @@ def lines(engine: str, use: str = "scored") -> dict[str, Line]:
     >>> lines("llamacpp")["llamacpp · KV buffer"]["n"] > 20
     True
     """
-    rows = [c for c in accuracy.ledger(engine) if c.run.use == use]
+    rows = [c for c in accuracy.ledger(engine) if c.use == use]
     found: dict[str, Line] = {}
     for measure in accuracy.MEASURES[engine]:
         own = [c for c in rows if c.measure == measure]
@@ -111,7 +111,7 @@ def _by_tags(title: str, own: list[Comparison], measure: str) -> dict[str, Line]
 
 def exact_share(engine: str, measure: str) -> tuple[int, int]:
     """Scored figures that agree to the printed digits, and all of them."""
-    rows = [c for c in accuracy.ledger(engine) if c.measure == measure and c.run.use == "scored"]
+    rows = [c for c in accuracy.ledger(engine) if c.measure == measure and c.use == "scored"]
     return sum(abs(c.predicted - c.measured) <= 1.01 * c.half for c in rows), len(rows)
 
 
@@ -119,7 +119,7 @@ def coverage() -> dict[str, tuple[int, int]]:
     """Measured figures inside our interval, and all of them, by measure."""
     found: dict[str, tuple[int, int]] = {}
     for engine in accuracy.MEASURES:
-        rows = [c for c in accuracy.ledger(engine) if c.run.use == "scored" and c.measure in TITLES]
+        rows = [c for c in accuracy.ledger(engine) if c.use == "scored" and c.measure in TITLES]
         for measure, some in _split(rows, lambda c: c.measure).items():
             if measure != "pool_arithmetic" and engine != "sglang":
                 found[f"{engine} · {TITLES[measure]}"] = (sum(c.inside for c in some), len(some))
@@ -132,7 +132,7 @@ def worst(count: int = 10) -> list[Comparison]:
         c
         for engine in accuracy.MEASURES
         for c in accuracy.ledger(engine)
-        if c.run.use == "scored" and c.measure in TITLES and c.measure not in IN_BYTES
+        if c.use == "scored" and c.measure in TITLES and c.measure not in IN_BYTES
     ]
     taken: dict[str, Comparison] = {}
     for c in sorted(rows, key=error, reverse=True):
@@ -178,7 +178,7 @@ def table() -> str:
     out += [_show(*x) for engine in accuracy.MEASURES for x in lines(engine).items()]
     out += [
         "",
-        "Rows whose values stand in the note that the constants came from (constants fitted without their family)",
+        "Shown apart: figures that stand in the note the constants came from, or that taught a rule",
     ]
     out += [
         _show(*x)

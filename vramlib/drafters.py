@@ -36,7 +36,8 @@ def num_prediction_layers(model: ModelSpec) -> int:
 def prediction_layers(model: ModelSpec) -> ModelSpec | None:
     """A model's own prediction layers as a model: copies of its last attention layer and a joining matrix each.
 
-    Formula: layers · (last attention layer + d_model · 2 d_model + 3 d_model); embedding and head are shared
+    Formula: layers · (last attention layer + d_model · 2 d_model + 3 d_model); embedding and head are shared;
+    Qwen's families cut the joining matrix over ranks
 
     Parameters
     ----------
@@ -55,8 +56,9 @@ def prediction_layers(model: ModelSpec) -> ModelSpec | None:
     if not count:
         return None
     width = model.hidden_size
+    cut = "out" if model.model_type.startswith("qwen3") else "none"
     extra = (
-        Tensor(name="eh_proj.weight", shape=(width, 2 * width), role="projector"),
+        Tensor(name="eh_proj.weight", shape=(width, 2 * width), role="projector", split=cut),
         *(Tensor(name=f"{name}.weight", shape=(width,), role="norm") for name in ("enorm", "hnorm", "norm")),
     )
     layer = _last_attention(model)

@@ -34,6 +34,7 @@ class Run:
     measured : printed figures that can be compared, sizes in bytes, counts as they are [byte], [-]
     printed : all printed figures, also those that cannot be compared alone [byte], [-]
     left_out : figures of the row, and comparisons of two of them, that are not scored [-]
+    taught : figures that a rule or constant was read off, and what follows from them: shown apart [-]
     resolution : for each of them, half a unit of the last printed digit [byte], [-]
     """
 
@@ -45,6 +46,7 @@ class Run:
     measured: Mapping[str, float]
     printed: Mapping[str, float]
     left_out: frozenset[str]
+    taught: frozenset[str]
     resolution: Mapping[str, float]
 
     @functools.cached_property
@@ -103,6 +105,7 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
         measured={k: v for k, v in found.items() if k not in left} if row["use"] != "unscored" else {},
         printed=found,
         left_out=left,
+        taught=frozenset(filter(None, row["taught"].split(";"))),
         resolution=half,
     )
 

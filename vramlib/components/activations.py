@@ -16,7 +16,8 @@ from vramlib.specs import ModelSpec, Part, Scenario, Term
 from vramlib.units import ceil_div, maximum, minimum, scale
 
 HF = "measured on transformers 5.23 with a live-storage count on fake tensors"
-# Formats whose kernels quantize the input of each linear layer to 8 bit.
+# Formats whose kernels quantize the input of each linear layer to 8 bit: one start-up shows the copy, 2.18 GiB of run
+# llmd_w8a8-mistral-small-24b on one card against 2.03 of the plain model.
 ACTIVATION_FORMATS = ("fp8", "fp8-channel", "fp8-block", "w8a8")
 VLLM = "vLLM 0.33, vllm/v1/worker/gpu_model_runner.py profile_run and _dummy_sampler_run"
 

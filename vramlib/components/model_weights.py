@@ -240,7 +240,7 @@ def _used_layers(model: ModelSpec) -> tuple[Tensor, ...]:
 
     Source
     ------
-    vLLM 0.19, vllm/model_executor/models/vision.py get_num_hidden_layers_to_use; llava.py: vision_feature_layer.
+    vLLM 0.19, vllm/model_executor/models/llava.py _get_num_hidden_layers: vision_feature_layer.
     """
     read, vision = model.config.get("vision_feature_layer"), model.config.get("vision_config")
     layers = vision.get("num_hidden_layers") if isinstance(vision, Mapping) else None
@@ -441,7 +441,7 @@ def lora_bytes(
 
     Source
     ------
-    vLLM 0.19, vllm/lora/layers/column_parallel_linear.py create_lora_weights: lora_a_stacked, lora_b_stacked.
+    vLLM 0.19, create_lora_weights of vllm/lora/layers/base_linear.py and column_parallel_linear.py.
     """
     total = 0
     for layer, n in stage_layers(model, pp, stage):
@@ -461,7 +461,7 @@ def _slot_terms(s: Scenario, stage: int) -> list[Term]:
                 bytes=drafter_bytes(s),
                 formula="Σ out · in · b_w / 8",
                 worked=f"{s.drafter.name}: {show_count(s.drafter.params_total)} parameters",
-                source="vLLM 0.25, vllm/v1/spec_decode: embedding and head are shared with the model",
+                source="vLLM 0.25, vllm/model_executor/models/qwen3_5_mtp.py, deepseek_mtp.py; what is shared: logs",
                 basis="modelled",
             )
         )
@@ -481,7 +481,7 @@ def _slot_terms(s: Scenario, stage: int) -> list[Term]:
                 bytes=slots,
                 formula="max_loras · r · Σ (in + out) · b",
                 worked=f"{s.max_loras} · {s.max_lora_rank} · … · {bits // 8} = {slots:,} B",
-                source="vLLM 0.19, vllm/lora/layers/column_parallel_linear.py create_lora_weights",
+                source="vLLM 0.19, vllm/lora/layers/base_linear.py and column_parallel_linear.py create_lora_weights",
             )
         )
     return found

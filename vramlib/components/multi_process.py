@@ -43,7 +43,8 @@ def side(s: Scenario) -> str:
 
     Source
     ------
-    vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py and flashinfer_all_reduce.py: compute capability.
+    vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py, all_reduce_utils.py: capabilities 9.0 and 10.0. That
+    eight small cards need no less is chosen from the rtx6k_glm51 runs.
     """
     copies = s.data_parallel_size if s.model.num_experts else 1
     ranks = s.tensor_parallel_size * s.pipeline_parallel_size * copies

@@ -175,7 +175,8 @@ def kept_workspace_bytes(s: Scenario) -> Any:
     """
     if s.engine_spec.value("moe_workspace") != "kept":
         return 0
-    experts = activations.moe_workspace(s, s.max_num_batched_tokens)
+    tokens = minimum(s.max_num_batched_tokens, s.engine_spec.value("moe_chunk_tokens"))
+    experts = activations.moe_workspace(s, tokens)
     return maximum(experts, indexer_workspace_bytes(s.model, s.max_model_len) if s.engine == "vllm" else 0)
 
 
