@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vramlib import catalog, names
+from vramlib import catalog, name_words, names
 from vramlib._paths import data_dir
 
 READ_AS = [
@@ -44,6 +44,35 @@ READ_AS = [
     ("Qwen3-32B-Q6_K", "Qwen/Qwen3-32B", "Q6_K"),
     ("Llama-3.1-8B-Instruct-Q4_K_M", "meta-llama/Llama-3.1-8B", "Q4_K_M"),
     ("DeepSeek-V3-bf16", "deepseek-ai/DeepSeek-V3", "none"),
+    # ollama tags, file names and shards
+    ("llama3.1:8b-instruct-q4_K_M", "meta-llama/Llama-3.1-8B", "Q4_K_M"),
+    ("mistral-small3.2:24b-instruct-2506-q8_0", "mistralai/Mistral-Small-3.1-24B-Instruct-2503", "Q8_0"),
+    ("Qwen3-32B-Q6_K.gguf", "Qwen/Qwen3-32B", "Q6_K"),
+    ("Qwen3-235B-A22B-Instruct-2507-Q4_K_M-00001-of-00003.gguf", "Qwen/Qwen3-235B-A22B", "Q4_K_M"),
+    ("llama-2-7b-chat.Q4_K_M.gguf", "meta-llama/Llama-2-7b-hf", "Q4_K_M"),
+    ("Qwen_Qwen3-8B-Q4_K_M.gguf", "Qwen/Qwen3-8B", "Q4_K_M"),
+    ("gemma-3-27b-it-qat-q4_0", "google/gemma-3-27b-it", "Q4_0"),
+    # what publishers append
+    ("Intel/Qwen3-30B-A3B-Instruct-2507-int4-mixed-AutoRound", "Qwen/Qwen3-30B-A3B", "gptq"),
+    ("ISTA-DASLab/gemma-3-27b-it-GPTQ-4b-128g", "google/gemma-3-27b-it", "gptq"),
+    ("amd/Llama-3.1-405B-Instruct-FP8-KV", "meta-llama/Llama-3.1-405B", "fp8"),
+    ("casperhansen/mixtral-instruct-awq", "mistralai/Mixtral-8x7B-v0.1", "awq"),
+]
+OTHER_NAMES = [
+    # what is written, the entry, what the note says of it
+    ("/models/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct", ""),
+    ("deepseek-r1:32b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", ""),
+    ("Qwen3-30B-A3B-Thinking-2507", "Qwen/Qwen3-30B-A3B-Instruct-2507", ""),
+    ("bartowski/Qwen_Qwen3-8B-GGUF", "Qwen/Qwen3-8B", "no file type in the name"),
+    ("unsloth_DeepSeek R1 BF16", "deepseek-ai/DeepSeek-R1", "with plain weights"),
+    ("mistral3 (mistral-small3.2 24b)", "mistralai/Mistral-Small-3.1-24B-Instruct-2503", "is read as"),
+    ("qwen3.5-9b-ud-q4kxl", "Qwen/Qwen3.5-9B", "Q4_K_XL is its publisher's own mix"),
+    ("turboderp/Llama-3.1-8B-Instruct-exl3", "meta-llama/Llama-3.1-8B", "the bits of exl3 are not known"),
+    ("HuggingFaceH4/zephyr-7b-beta", "mistralai/Mistral-7B-v0.1", "a fine-tune of the same shape"),
+    ("TheBloke/vicuna-13B-v1.5-AWQ", "meta-llama/Llama-2-13b-hf", "a fine-tune of the same shape"),
+    ("huihui-ai/Qwen3-8B-abliterated", "Qwen/Qwen3-8B", "is read as"),
+    ("Llama-3.1-8B-Nobody-V2-Q5_K_M", "meta-llama/Llama-3.1-8B", "'nobody-v2' is taken for a fine-tune"),
+    ("Qwen3.6-35B-A3B-Cerebellum-v3", "Qwen/Qwen3.6-35B-A3B", "'cerebellum-v3' is taken for a fine-tune"),
 ]
 
 
@@ -52,6 +81,38 @@ def test_a_name_is_read_as_people_mean_it(written, model_id, quantization):
     found = names.find(written)
     assert found.model_id.startswith(model_id)
     assert found.quantization == quantization
+
+
+@pytest.mark.parametrize(("written", "model_id", "said"), OTHER_NAMES)
+def test_a_fine_tune_or_a_mix_is_never_read_silently(written, model_id, said):
+    found = names.find(written)
+    assert found.model_id.startswith(model_id)
+    assert said in found.note
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Qwen3-8B-EAGLE3",
+        "z-lab/Qwen3-8B-DFlash-b16",
+        "Llama-3.1-8B-Instruct-Eagle3-speculator",
+        "GLM-4.7-Air",
+    ],
+)
+def test_a_drafter_or_another_size_is_not_its_namesake(written):
+    with pytest.raises(KeyError, match="no model named"):
+        names.find(written)
+
+
+def test_no_name_means_two_entries():
+    """Neither an alias nor a fine-tune is listed twice or hides an entry's own name."""
+    meant = {}
+    for model_id in names.models():
+        meant.setdefault(name_words.key(name_words.words(model_id)), set()).add(model_id)
+    for field in ("_aliases", "_fine_tunes"):
+        for name, model_id in names._listed(field):
+            meant.setdefault(name_words.key(name_words.words(name)), set()).add(model_id)
+    assert not {key: found for key, found in meant.items() if len(found) > 1}
 
 
 @pytest.mark.parametrize(("written", "model_id", "quantization"), READ_AS[12:])

@@ -12,32 +12,22 @@ from pathlib import Path
 
 from vramlib import repacks
 from vramlib._paths import data_dir
+from vramlib.name_words import (
+    FILE_TYPES_LIKE,
+    FP8_BLOCK_PUBLISHERS,
+    OTHER_SHAPE,
+    RELEASE,
+    SIZE,
+    VARIANTS,
+    file_type_words,
+    key,
+    peel,
+)
+from vramlib.name_words import words as name_words
 from vramlib.readers.config import plain, spec
 from vramlib.readers.format_names import file_types, rows
 from vramlib.readers.ignore import attach
 from vramlib.specs import ModelSpec
-
-VARIANTS = frozenset(
-    {"instruct", "it", "chat", "hf", "base", "pt", "sft", "thinking", "reasoning", "preview", "mtp", "gguf"}
-    | {"ud", "mlx", "meta"}
-)
-"""Words that change what a model was trained on, not its shape."""
-RELEASE = re.compile(r"\d{4}|\d{6}|\d{8}|v[01](\.\d+)*")
-"""A date (2507, 0324) or a small version (v0.1) of the same shape; V2 and V3 are other models."""
-QUANTIZED = {
-    "quantized.w8a8": "w8a8", "quantized.w4a16": "w4a16", "quantized.w8a16": "gptq-int8",
-    "fp8-dynamic": "fp8-channel", "fp8-block": "fp8-block", "fp8-per-tensor": "fp8", "fp8": "fp8",
-    "gptq-int8": "gptq-int8", "gptq-8bit": "gptq-int8", "gptq-int4": "gptq", "gptq-4bit": "gptq",
-    "gptq": "gptq",
-    "awq-int4": "awq", "awq-4bit": "awq", "awq": "awq", "autoround-int4": "gptq", "autoround": "gptq",
-    "nvfp4a16": "nvfp4", "nvfp4": "nvfp4", "fp4": "nvfp4", "mxfp4": "mxfp4", "mxfp8": "mxfp8",
-    "unsloth-bnb-4bit": "nf4-double-quant", "bnb-4bit": "nf4-double-quant", "bnb-8bit": "int8", "bnb": "nf4",
-    "w8a8": "w8a8", "w4a16": "w4a16", "int4": "w4a16", "4bit": "w4a16", "int8": "w8a8", "8bit": "w8a8",
-    "bf16": "none", "fp16": "none", "f16": "none",
-}  # fmt: skip
-"""What publishers append to a name, longest first, and the row of data/quantization.csv it stands for."""
-FP8_BLOCK_PUBLISHERS = ("qwen", "deepseek-ai")
-"""Their files named FP8 have one scale per tile of 128 × 128 (weight_block_size in config.json)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +80,7 @@ def model(name: str) -> ModelSpec:
     found = find(name)
     built = _spec(found.model_id)
     if found.quantization:
-        mix = found.quantization in _file_type_words().values()
+        mix = found.quantization in file_type_words().values()
         quant = file_types().get(found.quantization) or rows().get(found.quantization)
         quant = repacks.as_published(quant, name, built)
         built = replace(attach(plain(built), quant), gguf_file_type=found.quantization if mix else "")
@@ -124,29 +114,62 @@ def find(name: str) -> Match:
     >>> find("TheBloke/Mixtral-8x7B-Instruct-v0.1-AWQ").model_id
     'mistralai/Mixtral-8x7B-v0.1'
     """
-    words = _words(name)
+    words = name_words(name)
     if own := _exact(words):
         return Match(model_id=own)
-    rest, quantization, said = _peel(words)
-    bare = _peel(_words(re.sub(r"\(.*?\)", " ", str(name))))[0]
-    model_id = _exact(rest) or _loose(rest) or _exact(bare) or _loose(bare)
+    rest, quantization, said = peel(words)
+    model_id, how = _entry(name, rest)
     if not model_id:
         raise KeyError(f"no model named {name!r} in data/models; {_nearest(rest or words)}")
     if quantization == "fp8" and _block_scaled(name, model_id):
         quantization = "fp8-block"
-    return Match(model_id=model_id, quantization=quantization, note=_note(name, model_id, quantization, said))
+    return Match(
+        model_id=model_id, quantization=quantization, note=_note(name, model_id, quantization, said, how)
+    )
 
 
-def _note(name: str, model_id: str, quantization: str, said: str) -> str:
+def _entry(name: str, rest: tuple[str, ...]) -> tuple[str, str]:
+    """The entry that a name without its format means, and how: by its own name, a fine-tune's, its first words."""
+    text = str(name)
+    bare = peel(name_words(re.sub(r"\(.*?\)", " ", text)))[0]
+    inside = tuple(peel(name_words(part))[0] for part in re.findall(r"\(([^()]*)\)", text))
+    spelled = tuple(dict.fromkeys((rest, bare, *inside)))
+    for words in spelled:
+        if found := _exact(words):
+            return found, ""
+        if found := _fine_tunes().get(key(words), ""):
+            return found, "a fine-tune of the same shape"
+        if found := _loose(words):
+            return found, ""
+    found, own = _first_words(rest)
+    return found, f"{own!r} is taken for a fine-tune of the same shape" if found else ""
+
+
+def _first_words(words: tuple[str, ...]) -> tuple[str, str]:
+    """The entry that the words up to the last size name, where the others name no other kind of model."""
+    sizes = [i for i, word in enumerate(words) if SIZE.fullmatch(word)]
+    for end in range(len(words) - 1, sizes[-1] if sizes else len(words), -1):
+        if OTHER_SHAPE & set(words[end:]):
+            break
+        if found := _exact(words[:end]) or _loose(words[:end]):
+            return found, "-".join(words[end:])
+    return "", ""
+
+
+def _note(name: str, model_id: str, quantization: str, said: str, how: str) -> str:
+    read = f"{name!r} is read as {model_id}"
+    if quantization == "none":
+        return f"{read} with plain weights"
     if quantization:
-        if quantization == "none":
-            return f"{name!r} is read as {model_id} with plain weights"
+        mix = f"; {said} is its publisher's own mix" if said in FILE_TYPES_LIKE else ""
         doubt = "which modules its publisher left plain is not known from the name"
-        return f"{name!r} is read as {model_id} with quantization {quantization}; {doubt}"
-    if said == "gguf":
+        read = f"{read} with quantization {quantization}{mix}; {doubt}"
+    elif said == "gguf":
         hint = "no file type in the name, so weights count as plain; give the .gguf or quantization=Q4_K_M"
-        return f"{name!r} is read as {model_id}; {hint}"
-    return f"{name!r} is read as {model_id}"
+        read = f"{read}; {hint}"
+    elif said:
+        read = f"{read}; the bits of {said} are not known, so weights count as plain; give quantization="
+    return f"{read}; {how}" if how else read
 
 
 def _block_scaled(name: str, model_id: str) -> bool:
@@ -154,54 +177,21 @@ def _block_scaled(name: str, model_id: str) -> bool:
     return publisher in FP8_BLOCK_PUBLISHERS
 
 
-def _words(name: str) -> tuple[str, ...]:
-    """Small words of a name without its organisation; a point stays inside a word (2.5, w8a8)."""
-    text = str(name).rsplit("/", 1)[-1].lower().removesuffix(".gguf")
-    text = text.replace("auto_round", "autoround").replace("auto-round", "autoround")
-    text = re.sub(r"\.(i?q\d\w*)$", r"-\1", text)
-    return tuple(w for w in re.split(r"[^a-z0-9.+]+", _file_type_marked(text)) if w.strip("."))
-
-
-def _file_type_marked(text: str) -> str:
-    """``q4_k_m`` as one word, which else would fall apart at its underscores."""
-    return re.sub(r"\b(i?q\d)_(\w+)\b", lambda m: f"{m[1]}.{m[2].replace('_', '.')}", text)
-
-
-def _key(words: tuple[str, ...]) -> str:
-    return "".join(words)
-
-
 def _exact(words: tuple[str, ...]) -> str:
-    return _own_names().get(_key(words)) or _other_names().get(_key(words), "")
-
-
-def _peel(words: tuple[str, ...]) -> tuple[tuple[str, ...], str, str]:
-    """The words without those of a compressed variant, the format they stand for, and a bare ``gguf``."""
-    text, quantization = f"-{'-'.join(words)}-", ""
-    for word, name in (*QUANTIZED.items(), *_file_type_words().items()):
-        if f"-{word}-" in text:
-            text, quantization = text.replace(f"-{word}-", "-", 1), quantization or name
-    said = "gguf" if "gguf" in words and not quantization else ""
-    return tuple(text.strip("-").split("-")), quantization, said
-
-
-@functools.cache
-def _file_type_words() -> Mapping[str, str]:
-    names = sorted(file_types(), key=len, reverse=True)
-    return {n.lower().replace("_", "."): n for n in (*names, "Q4_0", "Q4_1", "Q5_0", "Q5_1")}
+    return _own_names().get(key(words)) or _other_names().get(key(words), "")
 
 
 def _loose(words: tuple[str, ...]) -> str:
     """The entry of the same shape: first without words for a variant, then without dates and versions too."""
     for index, strip in zip(_shapes(), (_without_variants, _without_releases), strict=True):
-        candidates = index.get(_key(strip(words)), ())
+        candidates = index.get(key(strip(words)), ())
         if candidates:
             return max(candidates, key=lambda c: (_likeness(words, c), -len(c)))
     return ""
 
 
 def _likeness(words: tuple[str, ...], model_id: str) -> float:
-    return difflib.SequenceMatcher(None, _key(words), _key(_words(model_id))).ratio()
+    return difflib.SequenceMatcher(None, key(words), key(name_words(model_id))).ratio()
 
 
 def _without_variants(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -221,35 +211,47 @@ def _files() -> Mapping[str, Path]:
 
 @functools.cache
 def _own_names() -> Mapping[str, str]:
-    return {_key(_words(model_id)): model_id for model_id in _files()}
+    return {key(name_words(model_id)): model_id for model_id in _files()}
 
 
 @functools.cache
 def _aliases() -> tuple[tuple[str, str], ...]:
     """The ``_aliases`` that entries carry; read only when a name is not an entry's own."""
-    listed = {i: json.loads(p.read_text(encoding="utf-8")).get("_aliases") or () for i, p in _files().items()}
-    return tuple((alias, model_id) for model_id, aliases in listed.items() for alias in aliases)
+    return _listed("_aliases")
+
+
+@functools.cache
+def _fine_tunes() -> Mapping[str, str]:
+    """The ``_fine_tunes`` that entries carry: models of other makers with the same shape."""
+    return {key(name_words(name)): model_id for name, model_id in _listed("_fine_tunes")}
+
+
+@functools.cache
+def _listed(field: str) -> tuple[tuple[str, str], ...]:
+    listed = {i: json.loads(p.read_text(encoding="utf-8")).get(field) or () for i, p in _files().items()}
+    return tuple((name, model_id) for model_id, names in listed.items() for name in names)
 
 
 @functools.cache
 def _other_names() -> Mapping[str, str]:
-    return {_key(_words(alias)): model_id for alias, model_id in _aliases()}
+    return {key(name_words(alias)): model_id for alias, model_id in _aliases()}
 
 
 @functools.cache
 def _shapes() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
-    names = [*((i, i) for i in _files()), *_aliases()]
+    tuned = (pair for pair in _listed("_fine_tunes") if any(sign.isdigit() for sign in pair[0]))
+    names = [*((i, i) for i in _files()), *_aliases(), *tuned]
     found: tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = ({}, {})
     for spelled, model_id in names:
-        words = _peel(_words(spelled))[0]
+        words = peel(name_words(spelled))[0]
         for index, strip in zip(found, (_without_variants, _without_releases), strict=True):
-            key = _key(strip(words))
-            index[key] = tuple(dict.fromkeys((*index.get(key, ()), model_id)))
+            one = key(strip(words))
+            index[one] = tuple(dict.fromkeys((*index.get(one, ()), model_id)))
     return found
 
 
 def _nearest(words: tuple[str, ...]) -> str:
-    known = {_key(_words(i)): i for i in _files()}
-    near = difflib.get_close_matches(_key(_without_variants(words)), known, n=3, cutoff=0.5)
+    known = {key(name_words(i)): i for i in _files()}
+    near = difflib.get_close_matches(key(_without_variants(words)), known, n=3, cutoff=0.5)
     listed = ", ".join(known[n].rsplit("/", 1)[-1] for n in near)
     return f"nearest: {listed}" if near else "vram models lists them all"
