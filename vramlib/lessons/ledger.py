@@ -16,6 +16,7 @@ from vramlib.units import GiB
 from vramlib.vega import page_wide
 
 TABLES = ("vllm", "llamacpp", "sglang")
+FILTERS = ("engine", "version", "card")
 SIZES = {
     "weights": "model_weights", "activation_peak": "activations", "kv_pool": "kv_cache",
     "cuda_graph": "framework_buffers", "non_torch": "cuda_context", "model_buffer": "model_weights",
@@ -54,10 +55,12 @@ def rows(everything: Iterable[accuracy.Comparison] | None = None) -> list[dict[s
 
 
 def scatter(language: str = "en") -> alt.LayerChart:
-    """Ours over printed, a point a figure, with a choice of engine inside the chart."""
+    """Ours over printed, a point a figure, with choices of engine, version and card inside the chart."""
     data = rows()
     low, high = min(r["printed"] for r in data) / 1.5, max(r["printed"] for r in data) * 1.5
-    choose = chooser("engine", [t("ledger.all", language), *sorted({r["engine"] for r in data})])
+    everything = t("ledger.all", language)
+    picks = [chooser(f"pick_{k}", [everything, *sorted({r[k] for r in data})], k) for k in FILTERS]
+    wanted = " && ".join(f"(pick_{k} == '{everything}' || datum.{k} == pick_{k})" for k in FILTERS)
     scale = alt.Scale(type="log", domain=[low, high])
     points = (
         alt.Chart(alt.Data(values=data))
@@ -79,8 +82,8 @@ def scatter(language: str = "en") -> alt.LayerChart:
                 "address:N",
             ],
         )
-        .transform_filter(f"engine == '{t('ledger.all', language)}' || datum.engine == engine")
-        .add_params(choose)
+        .transform_filter(wanted)
+        .add_params(*picks)
     )
     line = alt.Chart(alt.Data(values=[{"x": low}, {"x": high}])).mark_line(strokeDash=[4, 4], color="#888")
     diagonal = line.encode(x=alt.X("x:Q", scale=scale, title=None), y=alt.Y("x:Q", scale=scale, title=None))
