@@ -59,6 +59,8 @@ def numbers(given: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     lists = isinstance(given.get("prompt_tokens"), tuple)
     names = [n for n in largest if n not in given and not (lists and n in ("batch_size", "new_tokens"))]
     found = {n: int(largest[n] ** rng.random()) for n in sorted(names) if rng.random() < 0.5}
+    if "gpu_memory_bytes" not in given and rng.random() < 0.3:
+        found["gpu_memory_bytes"] = int(2 ** rng.uniform(33, 39))
     return found | ({"gpu_memory_utilization": round(rng.uniform(0.05, 1), 3)} if rng.random() < 0.5 else {})
 
 

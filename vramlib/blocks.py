@@ -7,7 +7,7 @@ numbers and with the message of its own row.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,8 @@ from vramlib import contract, fields, many, text
 from vramlib.components import kv_cache
 from vramlib.specs import Estimate, ModelSpec
 
-# Numbers of one row among these may differ within a group; the plan of a KV pool and an engine's defaults by the
-# card's size hold for one block size and one memory.
-ARRAYS = tuple(f.name for f in fields.FIELDS if f.many and f.name not in ("block_size", "gpu_memory_bytes"))
+# Numbers that may differ within a group; the plan of a KV pool holds for one block size.
+ARRAYS = tuple(f.name for f in fields.FIELDS if f.many and f.name != "block_size")
 BAD_ROW = (ValueError, KeyError, OSError, OverflowError, ZeroDivisionError, TypeError)
 CHUNK = 1 << 14  # scenarios evaluated together: their arrays stay in a processor's cache
 FEW = 6  # below, one at a time is as fast
@@ -211,11 +210,29 @@ def _read(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _divided(typed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a group shares, and the numbers of one scenario; with lists of lengths the batch is shared too."""
-    lists = any(isinstance(typed.get(name), tuple) for name in ("prompt_tokens", "new_tokens"))
-    own = {
-        name: value
-        for name, value in typed.items()
-        if name in ARRAYS and isinstance(value, int | float) and not (lists and name == "batch_size")
-    }
-    return {name: value for name, value in typed.items() if name not in own}, own
+    """What a group shares, and the numbers of one scenario."""
+    numbers = {n for n in ARRAYS if isinstance(typed.get(n), int | float)}
+    own = numbers - kept_apart(numbers, set(typed), {str(typed.get("engine", "vllm"))})
+    return {n: v for n, v in typed.items() if n not in own}, {n: v for n, v in typed.items() if n in own}
+
+
+def kept_apart(numbers: Set[str], given: Set[str], engines: Set[str]) -> set[str]:
+    """Fields that a group shares although they are numbers, because another field depends on their value.
+
+    A list of lengths sets the batch; without a named card its memory picks the card, and SGLang's defaults follow it.
+
+    Parameters
+    ----------
+    numbers : fields of ``ARRAYS`` whose values are all numbers [-]
+    given : all fields that are given [-]
+    engines : engines of the scenarios [-]
+
+    Examples
+    --------
+    >>> numbers = {"gpu_memory_bytes", "batch_size"}
+    >>> kept_apart(numbers, numbers | {"prompt_tokens"}, {"vllm"}) == numbers
+    True
+    """
+    lists = {"prompt_tokens", "new_tokens"} & given - numbers
+    chooses = "gpu" not in given or "sglang" in engines
+    return ({"batch_size"} if lists else set()) | ({"gpu_memory_bytes"} if chooses else set())

@@ -78,13 +78,13 @@ class Grid:
 
     def _parts(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """One value of each word, and arrays of at most ``blocks.CHUNK`` combinations of the numbers."""
-        inner = tuple(name for name in self.axes if _is_numbers(name, self.axes))
+        inner = tuple(name for name in self.axes if name in _numbers(self.axes))
         words = {name: axis for name, axis in self.axes.items() if name not in inner}
         for combination in itertools.product(*words.values()):
-            for numbers in self._numbers(inner):
+            for numbers in self._arrays(inner):
                 yield dict(zip(words, combination, strict=True)), numbers
 
-    def _numbers(self, inner: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    def _arrays(self, inner: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         import numpy
 
         from vramlib import blocks, many
@@ -139,19 +139,19 @@ def of(**axes: Any) -> Grid:
 
 
 def _ordered(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-    found = {name: axes[name] for name in NAMES if name in axes}
-    return dict(sorted(found.items(), key=lambda item: _is_numbers(item[0], found)))
+    """Axes in the table's order, those that are evaluated as arrays last."""
+    inner = _numbers(axes)
+    found = [name for name in NAMES if name in axes]
+    return {name: axes[name] for name in sorted(found, key=inner.__contains__)}
 
 
-def _is_numbers(name: str, axes: Mapping[str, tuple[Any, ...]]) -> bool:
-    """Whether an axis is evaluated as an array: all its values are numbers, and no list of lengths sets the batch."""
+def _numbers(axes: Mapping[str, tuple[Any, ...]]) -> set[str]:
+    """Axes that are evaluated as arrays: all their values are numbers, and no other field depends on one of them."""
     from vramlib import blocks
 
-    def numbers(axis: str) -> bool:
-        return all(isinstance(v, int | float) for v in axes.get(axis, ()))
-
-    lists = name == "batch_size" and not (numbers("prompt_tokens") and numbers("new_tokens"))
-    return name in blocks.ARRAYS and numbers(name) and not lists
+    numbers = {n for n in blocks.ARRAYS if n in axes and all(isinstance(v, int | float) for v in axes[n])}
+    given = {name for name, axis in axes.items() if None not in axis or name != "gpu"}
+    return numbers - blocks.kept_apart(numbers, given, {str(e) for e in axes.get("engine", ())})
 
 
 def _value(name: str, value: Any) -> Any:

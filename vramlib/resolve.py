@@ -114,6 +114,10 @@ def _gpu(typed: Mapping[str, Any], notes: list[str]) -> GpuSpec:
     if "gpu" in typed:
         card = catalog.gpu(typed["gpu"])
         return dataclasses.replace(card, memory_bytes=size, memory_basis="given")
+    if hasattr(size, "shape"):
+        raise ValueError(
+            "gpu_memory_bytes has many values and gpu none; name the card whose traits they share"
+        )
     cards = [c for c in catalog.gpus() if c.vendor == "NVIDIA" and "MIG" not in c.name and "g." not in c.name]
     near = min(cards, key=lambda c: (abs(c.memory_bytes - size), -c.compute_capability))
     notes.append(
@@ -200,15 +204,13 @@ def _max_model_len(model: ModelSpec, typed: Mapping[str, Any], notes: list[str])
     return given
 
 
-def _tier(gpu: GpuSpec, engine: EngineSpec) -> str:
-    """small, large or huge: which of an engine's batch defaults this card gets."""
-    if gpu.memory_bytes >= engine.value("huge_batch_memory_bytes"):
-        return "huge"
+def _by_tier(values: Mapping[str, int], gpu: GpuSpec, engine: EngineSpec) -> Any:
+    """One of an engine's batch defaults: for a card with small, large or huge memory."""
     name = gpu.name.lower()
     held_back = any(word in name for word in engine.value("large_batch_excludes"))
-    return (
-        "large" if gpu.memory_bytes >= engine.value("large_batch_memory_bytes") and not held_back else "small"
-    )
+    huge = gpu.memory_bytes >= engine.value("huge_batch_memory_bytes")
+    large = (gpu.memory_bytes >= engine.value("large_batch_memory_bytes")) & (not held_back)
+    return choose(huge, values["huge"], choose(large, values["large"], values["small"]))
 
 
 def _batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: ModelSpec) -> dict[str, Any]:
@@ -231,11 +233,10 @@ def _batching(own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, model: M
 def _vllm_batching(
     own: Mapping[str, Any], gpu: GpuSpec, engine: EngineSpec, multimodal: bool
 ) -> dict[str, Any]:
-    tier = _tier(gpu, engine)
-    seqs = own.get("max_num_seqs", engine.value("max_num_seqs")[tier])
+    seqs = own.get("max_num_seqs", _by_tier(engine.value("max_num_seqs"), gpu, engine))
     tokens = own.get("max_num_batched_tokens")
     if tokens is None:
-        tokens = engine.value("max_num_batched_tokens")[tier]
+        tokens = _by_tier(engine.value("max_num_batched_tokens"), gpu, engine)
         if not engine.value("chunked_prefill"):
             tokens = _unchunked(own["max_model_len"], tokens, engine, multimodal)
         tokens = minimum(tokens, seqs * own["max_model_len"])

@@ -60,7 +60,8 @@ class GpuSpec:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.memory_bytes, int) or self.memory_bytes <= 0:
+        many = hasattr(self.memory_bytes, "shape")  # one figure for each of many scenarios
+        if not many and not (isinstance(self.memory_bytes, int) and self.memory_bytes > 0):
             raise ValueError(
                 f"{self.name}: memory_bytes is {self.memory_bytes!r}; a positive number of bytes is needed"
             )
