@@ -65,7 +65,7 @@ def strips(
     legend = alt.Legend(title=None, orient="bottom", columns=4, labelLimit=260)
     layers = [
         piece.encode(
-            x=alt.X("start:Q", scale=scale, axis=alt.Axis(title=labels["axis"], format="~g")),
+            x=alt.X("start:Q", scale=scale, axis=alt.Axis(title=labels["axis"], format=",.6~g")),
             x2="end:Q",
             y=place,
             color=alt.Color("kind:N", scale=kinds, legend=legend),
