@@ -5,14 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vramlib.controls import Widget
+from vramlib.lessons import activations as _activations
+from vramlib.lessons import conversion as _conversion
+from vramlib.lessons import fragmentation as _fragmentation
 from vramlib.lessons import framework_buffers as _framework_buffers
 from vramlib.lessons import kv_cache as _kv_cache
 from vramlib.lessons import model_weights as _model_weights
 from vramlib.lessons import multi_process as _multi_process
+from vramlib.lessons import prefill_padding as _prefill_padding
 
 kv_cache: Widget = _kv_cache.WIDGET
+activations: Widget = _activations.WIDGET
 model_weights: Widget = _model_weights.WIDGET
 framework_buffers: Widget = _framework_buffers.WIDGET
 multi_process: Widget = _multi_process.WIDGET
+prefill_padding: Widget = _prefill_padding.WIDGET
+quick_conversion: Widget = _conversion.WIDGET
+fragmentation: Widget = _fragmentation.WIDGET
 
-ALL: Mapping[str, Widget] = {w.name: w for w in (kv_cache, model_weights, framework_buffers, multi_process)}
+ALL: Mapping[str, Widget] = {
+    w.name: w
+    for w in (
+        kv_cache,
+        activations,
+        model_weights,
+        framework_buffers,
+        multi_process,
+        prefill_padding,
+        fragmentation,
+        quick_conversion,
+    )
+}
