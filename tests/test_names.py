@@ -37,7 +37,7 @@ READ_AS = [
     ("TheBloke/Mixtral-8x7B-Instruct-v0.1-AWQ", "mistralai/Mixtral-8x7B-v0.1", "awq"),
     ("unsloth/Llama-3.2-1B-Instruct-bnb-4bit", "meta-llama/Llama-3.2-1B", "nf4-double-quant"),
     ("unsloth/Llama-3.2-1B-Instruct-unsloth-bnb-4bit", "meta-llama/Llama-3.2-1B", "nf4-double-quant"),
-    ("nvidia/Gemma-4-31B-IT-NVFP4", "google/gemma-4-31B-it", "nvfp4"),
+    ("RedHatAI/Gemma-4-31B-IT-NVFP4", "google/gemma-4-31B-it", "nvfp4"),
     ("Gemma-4-31B (AutoRound INT4)", "google/gemma-4-31B-it", "gptq"),
     ("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit", "moonshotai/Kimi-Linear-48B-A3B-Instruct", "awq"),
     ("cognitivecomputations/DeepSeek-V3-0324-AWQ", "deepseek-ai/DeepSeek-V3", "awq"),
@@ -104,6 +104,15 @@ def test_a_drafter_or_another_size_is_not_its_namesake(written):
         names.find(written)
 
 
+def test_a_repack_is_its_publishers_alone():
+    """The same name from another publisher is the base model with the format's usual exceptions."""
+    assert names.find("nvidia/GLM-5.1-NVFP4") == names.Match(model_id="nvidia/GLM-5.1-NVFP4")
+    assert "its publisher's repack" in names.find("glm-5.1-nvfp4").note
+    other = names.find("somebody/GLM-5.1-NVFP4")
+    assert (other.model_id, other.quantization) == ("zai-org/GLM-5.1", "nvfp4")
+    assert names.find("GLM-5.1").model_id == "zai-org/GLM-5.1"
+
+
 def test_no_name_means_two_entries():
     """Neither an alias nor a fine-tune is listed twice or hides an entry's own name."""
     meant = {}
@@ -128,7 +137,9 @@ def test_every_entry_is_found_by_its_name_and_aliases():
         entry = json.loads(path.read_text(encoding="utf-8"))
         model_id = path.stem.replace("--", "/", 1)
         for name in (model_id, model_id.split("/")[-1].lower(), model_id.upper()):
-            assert names.find(name) == names.Match(model_id=model_id), name
+            found = names.find(name)
+            assert found.model_id == model_id, name
+            assert not found.note or (model_id in names._repacks() and "/" not in name)
         for alias in entry.get("_aliases") or ():
             assert names.find(alias) == names.Match(model_id=model_id), alias
 

@@ -115,8 +115,14 @@ def find(name: str) -> Match:
     'mistralai/Mixtral-8x7B-v0.1'
     """
     words = name_words(name)
-    if own := _exact(words):
+    own = _exact(words)
+    if own and own not in _repacks():
         return Match(model_id=own)
+    publisher = str(name).rpartition("/")[0].rpartition("/")[2].lower()
+    if own and publisher in ("", own.split("/")[0].lower()):
+        return Match(
+            model_id=own, note="" if publisher else f"{name!r} is read as {own}, its publisher's repack"
+        )
     rest, quantization, said = peel(words)
     model_id, how = _entry(name, rest)
     if not model_id:
@@ -210,6 +216,12 @@ def _files() -> Mapping[str, Path]:
 
 
 @functools.cache
+def _repacks() -> frozenset[str]:
+    """Entries that are one publisher's compressed form of another entry: only its own name means them."""
+    return frozenset(i for i in _files() if peel(name_words(i))[1] not in ("", "none"))
+
+
+@functools.cache
 def _own_names() -> Mapping[str, str]:
     return {key(name_words(model_id)): model_id for model_id in _files()}
 
@@ -240,7 +252,7 @@ def _other_names() -> Mapping[str, str]:
 @functools.cache
 def _shapes() -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, tuple[str, ...]]]:
     tuned = (pair for pair in _listed("_fine_tunes") if any(sign.isdigit() for sign in pair[0]))
-    names = [*((i, i) for i in _files()), *_aliases(), *tuned]
+    names = [*((i, i) for i in _files() if i not in _repacks()), *_aliases(), *tuned]
     found: tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]] = ({}, {})
     for spelled, model_id in names:
         words = peel(name_words(spelled))[0]

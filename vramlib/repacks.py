@@ -36,7 +36,7 @@ def as_published(quant: QuantSpec | None, name: str, model: ModelSpec) -> QuantS
     Examples
     --------
     >>> from vramlib import catalog
-    >>> kept = catalog.model("nvidia/Gemma-4-31B-IT-NVFP4").quantization.keep
+    >>> kept = catalog.model("unsloth/Qwen3.6-27B-NVFP4").quantization.keep
     >>> "attention" in kept
     True
     """

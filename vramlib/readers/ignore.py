@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from vramlib.specs import ModelSpec, QuantSpec, Tensor
 
-PREFIXES = ("", "model.", "model.language_model.", "language_model.model.", "language_model.")
+PREFIXES = ("", "model.", "model.language_model.", "language_model.model.", "language_model.", "backbone.")
 """How the same module is called in a text model and inside several multimodal wrappers."""
 
 
