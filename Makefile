@@ -50,7 +50,6 @@ bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py
 	$(BIN)/python tools/bench_allocator.py
 	$(BIN)/python tools/bench_sweep.py
-	$(BIN)/python tools/bench_sweep.py
 	$(BIN)/python tools/bench_slider.py
 
 refresh: $(STAMP)  ## run every notebook and store it as the tests expect
@@ -74,12 +73,13 @@ endif
 	@touch $@
 
 # uv does not read pip's settings; PIP_FIND_LINKS may name a folder with a PyTorch for CPUs.
-$(TORCH_STAMP): pyproject.toml
+$(TORCH_STAMP): pyproject.toml $(LOCK)
 ifneq ($(UV),)
 	@test -x $(TORCH_BIN)/python || uv venv --quiet --python $(PYTHON) .venv-torch
-	uv pip install --quiet --python $(TORCH_BIN)/python $(addprefix --find-links ,$(PIP_FIND_LINKS)) -e '.[torch-test]'
+	uv pip install --quiet --python $(TORCH_BIN)/python $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
+	    -c $(LOCK) -e '.[torch-test]'
 else
 	@test -x $(TORCH_BIN)/python || $(PYTHON) tools/create_venv.py .venv-torch
-	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[torch-test]'
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check -c $(LOCK) -e '.[torch-test]'
 endif
 	@touch $@

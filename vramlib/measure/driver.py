@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vramlib.measure.visible import visible
+from vramlib.measure.visible import slices, visible
 from vramlib.units import show
 
 RECORDED = "recorded and reported figures are available: vramlib.measure.read(name), vram measure --recorded"
@@ -116,6 +116,7 @@ def _reason(pynvml: Any, error: Any) -> str:
         pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the NVIDIA driver was updated and waits for a restart",
         pynvml.NVML_ERROR_GPU_IS_LOST: "the GPU has gone: the driver lost it",
         pynvml.NVML_ERROR_NOT_FOUND: "the GPU has gone: the driver no longer finds it",
+        pynvml.NVML_ERROR_NOT_SUPPORTED: "the driver does not tell this card's memory (it may share the machine's)",
         pynvml.NVML_ERROR_NO_PERMISSION: "the driver does not let this user ask",
     }
     return known.get(error.value, f"the NVIDIA driver answers: {error}")
@@ -144,27 +145,11 @@ def cards(environment: Mapping[str, str] | None = None) -> tuple[Card, ...]:
         handles = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
         if not handles:
             raise NoGpuError("the driver runs but sees no GPU")
-        tree = {_uuid(library, h): [_uuid(library, part) for part in _slices(library, h)] for h in handles}
+        tree = {_uuid(library, h): [_uuid(library, part) for part in slices(library, h)] for h in handles}
         seen = visible(chosen, tree)
         if not seen:
             raise NoGpuError(f"CUDA_VISIBLE_DEVICES={chosen!r} hides all {len(handles)} GPUs of this machine")
         return tuple(_card(library, i, uuid) for i, uuid in enumerate(seen))
-
-
-def _slices(library: Any, handle: Any) -> list[Any]:
-    try:
-        current, _ = library.nvmlDeviceGetMigMode(handle)
-    except library.NVMLError:
-        return []
-    if current != library.NVML_DEVICE_MIG_ENABLE:
-        return []
-    found = []
-    for i in range(library.nvmlDeviceGetMaxMigDeviceCount(handle)):
-        try:
-            found.append(library.nvmlDeviceGetMigDeviceHandleByIndex(handle, i))
-        except library.NVMLError:
-            continue
-    return found
 
 
 def _uuid(library: Any, handle: Any) -> str:

@@ -12,6 +12,7 @@ from vramlib import architectures, catalog
 from vramlib.components import model_weights
 from vramlib.measure import decoder
 from vramlib.measure.bench import Bench
+from vramlib.measure.cache import Cache, static_cache
 from vramlib.measure.plan import with_layers
 from vramlib.specs import ModelSpec
 
@@ -75,11 +76,11 @@ class PlainSubject(decoder.Decoder):
         torch = bench.torch
         super().__init__(model, torch, device=bench.device, dtype=torch.bfloat16, attention=attention)
 
-    def new_cache(self, *, batch_size: int = 1, max_tokens: int = 0) -> decoder.Cache:
+    def new_cache(self, *, batch_size: int = 1, max_tokens: int = 0) -> Cache:
         """A growing cache, or a static one."""
         if not max_tokens:
-            return decoder.Cache()
-        return decoder.static_cache(
+            return Cache()
+        return static_cache(
             self.model,
             self.torch,
             batch_size=batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def visible(chosen: str | None, tree: Mapping[str, list[str]]) -> list[str]:
@@ -46,3 +47,20 @@ def _named(word: str, tree: Mapping[str, list[str]]) -> str:
         every = [*tree, *(u for slices in tree.values() for u in slices)]
         fits = [u for u in every if word and u.startswith(word)]
     return (tree.get(fits[0]) or fits)[0] if len(fits) == 1 else ""
+
+
+def slices(library: Any, handle: Any) -> list[Any]:
+    """The MIG slices of a card, by the driver's library; none where it is whole."""
+    try:
+        current, _ = library.nvmlDeviceGetMigMode(handle)
+    except library.NVMLError:
+        return []
+    if current != library.NVML_DEVICE_MIG_ENABLE:
+        return []
+    found = []
+    for i in range(library.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            found.append(library.nvmlDeviceGetMigDeviceHandleByIndex(handle, i))
+        except library.NVMLError:
+            continue
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 from vramlib import catalog, engines
 from vramlib.components import activations, framework_buffers, kv_cache
 from vramlib.measure.bench import Bench
-from vramlib.measure.decoder import Cache
+from vramlib.measure.cache import Cache
 from vramlib.measure.plan import Experiment, Plan, Prediction, Readings, Room, largest, with_layers
 from vramlib.measure.subject import PlainSubject, ladder, weight_bytes
 from vramlib.specs import ModelSpec
