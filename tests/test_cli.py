@@ -205,7 +205,17 @@ def test_help_names_every_command_and_flag(vram: Vram) -> None:
         shown = vram(*words)
         assert shown.exit_code == 0
         commands = [line.split()[0] for line in shown.stdout.split("Commands:")[1].strip().splitlines()]
-        assert commands == ["estimate", "plan", "sweep", "models", "gpus", "report", "lab", "explain"]
+        assert commands == [
+            "estimate",
+            "plan",
+            "sweep",
+            "models",
+            "gpus",
+            "report",
+            "lab",
+            "explain",
+            "measure",
+        ]
     flags = vram("estimate", "--help").stdout
     assert all(f.flag in flags for f in fields.FIELDS)
 

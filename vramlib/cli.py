@@ -74,7 +74,7 @@ def _columns() -> int:
 @click.option("--servers", type=click.IntRange(1), help="servers: whether so many fit  [the most]")
 @click.option("--json", "as_json", is_flag=True, help="a JSON list of answers instead of text")
 def plan(name: str, ask: str, as_json: bool, cards: str | None, servers: int | None, **given: Any) -> None:
-    """The estimate asked backwards: the most, least or fewest that fits.
+    """Asked backwards: the most, least or fewest that fits.
 
     QUESTION is max-model-len, batch, max-num-batched-tokens, gpu-memory-utilization, precision, smallest-card,
     fewest-cards, servers (on one card) or change-first. Each answer says why it ends there and how to start it.
@@ -97,7 +97,7 @@ field_flags(plan)
 @click.option("-o", "--out", "out_path", metavar="OUT.csv", required=True, type=click.Path(path_type=Path))
 @click.option("--yes", is_flag=True, help="do not ask before a grid of more than ten million scenarios")
 def sweep(in_path: Path, out_path: Path, yes: bool) -> None:
-    """One estimate for each row of a CSV or combination of a grid.
+    """One estimate for each row of a CSV or grid.
 
     A CSV has columns named as the flags of vram estimate; others pass through. A grid is YAML: a field a line, with
     a value, a list of values, or a range as 1..64. A row that cannot be used says why in its column error.
