@@ -1,15 +1,18 @@
-"""Run a notebook's code cells in this process, with a component made 1 % larger, and print what changed.
+"""Run a notebook's code cells with a component made 1 % larger, and print what changed.
 
-python notebook_runner.py NOTEBOOK.ipynb [--until CELL] [MODULE:FUNCTION ...]
+python notebook_runner.py NOTEBOOK.ipynb MODULE:FUNCTION ...
 
-A function that returns terms gives each a hundredth more, one that returns a number gives that. The first cell whose
-text differs from the stored one is printed; nothing is printed where all (up to CELL) are as stored.
+A function that returns terms gives each a hundredth more, one that returns a number gives that. Printed is a JSON
+object: for each function the first cell whose text is not the stored one, and under "" the same without any change, up
+to the last of those cells. Each runs in a copy of this process: nothing is imported twice, and nothing is shared.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -78,8 +81,8 @@ def fresh_text(shell: InteractiveShell, source: str) -> list[str]:
     return [captured.stdout + captured.stderr, *displayed, *shown]
 
 
-def first_difference(path: Path, until: str) -> str:
-    """The first cell, up to one of that id, whose text is not the stored one."""
+def first_difference(path: Path, until: str) -> tuple[str, str]:
+    """Id and texts of the first cell, up to one of that id, whose text is not the stored one."""
     shell = InteractiveShell.instance()
     os.chdir(path.parent)
     for cell in nbformat.read(path, as_version=4).cells:
@@ -87,23 +90,46 @@ def first_difference(path: Path, until: str) -> str:
             continue
         stored, fresh = stored_text(cell), fresh_text(shell, cell.source)
         if stored != fresh:
-            return f"{cell.id}: stored {stored!r}, now {fresh!r}"
+            return cell.id, f"stored {stored!r}, now {fresh!r}"
         if cell.id == until:
             break
-    return ""
+    return "", ""
+
+
+def apart(path: Path, target: str, until: str) -> tuple[str, str]:
+    """``first_difference`` in a copy of this process: the cell's id, and what differs."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        if target:
+            perturb(target)
+        sender.send(first_difference(path, until))
+
+    process = context.Process(target=child)
+    process.start()
+    sender.close()
+    try:
+        found: tuple[str, str] = receiver.recv()
+    finally:
+        process.join()
+    return found
 
 
 def main(arguments: list[str]) -> None:
-    path, until, targets = Path(arguments[0]).resolve(), "", arguments[1:]
-    if targets[:1] == ["--until"]:
-        until, targets = targets[1], targets[2:]
+    path, targets = Path(arguments[0]).resolve(), arguments[1:]
     vega._svg = lambda spec: ""  # the text names the numbers already, so no picture is drawn
-    for module in ("vramlib.estimate", "vramlib.lessons", "vramlib.widgets", "vramlib.claims.checks"):
+    for module in ("vramlib.estimate", "vramlib.widgets", "vramlib.claims.checks", "vramlib.measure"):
         importlib.import_module(module)
-    for target in targets:
-        perturb(target)
-    if found := first_difference(path, until):
-        print(found)
+    found = {target: apart(path, target, "") for target in targets}
+    order = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    last = max((cell for cell, _ in found.values() if cell), key=order.index, default="")
+    print(
+        json.dumps(
+            {target: f"{cell}: {text}" if cell else "" for target, (cell, text) in found.items()}
+            | {"": apart(path, "", last)[1]}
+        )
+    )
 
 
 if __name__ == "__main__":
