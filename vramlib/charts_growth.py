@@ -17,7 +17,6 @@ from vramlib.vega import GREY, page_wide
 
 # Okabe & Ito's set (2008) without its black and yellow, which a page's ground would hide.
 SERIES_COLORS = ("#D55E00", "#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#606060")
-_TICKS = tuple(1 << n for n in range(10, 51, 5))
 
 
 def size_text(value: str) -> str:
@@ -137,6 +136,8 @@ def growth(
     x_ticks: Sequence[int] = (),
     log: bool = True,
     height: int = 260,
+    colors: Sequence[str] = (),
+    y_step: int = 5,
 ) -> alt.LayerChart:
     """A curve for each series over tokens (or layers, or sequences).
 
@@ -149,6 +150,8 @@ def growth(
     x_ticks : where the x axis has its numbers; multiples of 1024 are written 1K, 2K [-]
     log : both axes in powers of two; else both from zero, y in one unit [-]
     height : of the drawing [px]
+    colors : of the series in their order, as of the parts where series are parts [-]
+    y_step : powers of two from one mark of a logarithmic y axis to the next [-]
 
     Returns
     -------
@@ -157,7 +160,9 @@ def growth(
     found = [dict(row) for row in rows]
     scale = alt.Scale(type="log", base=2, nice=False) if log else alt.Scale(zero=True)
     unit, name = (1, "") if log else _unit(max(row["y"] for row in found))
-    y_axis = _size_axis(labels["y"]) if log else alt.Axis(title=f"{labels['y']} ({name})", format="~g")
+    y_axis = (
+        _size_axis(labels["y"], y_step) if log else alt.Axis(title=f"{labels['y']} ({name})", format="~g")
+    )
     x_axis = alt.Axis(
         title=labels["x"], labelExpr=_COUNT, labelOverlap=True, values=list(x_ticks) or alt.Undefined
     )
@@ -168,7 +173,9 @@ def growth(
         .encode(
             x=alt.X("x:Q", scale=scale, axis=x_axis),
             y=alt.Y("drawn:Q", scale=scale, axis=y_axis),
-            color=alt.Color("series:N", sort=None, scale=_colors(found), legend=legend),
+            color=alt.Color(
+                "series:N", sort=None, scale=_colors(found, colors or SERIES_COLORS), legend=legend
+            ),
             tooltip=_tips(),
         )
     )
@@ -204,13 +211,14 @@ def _names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["series"] for row in rows))
 
 
-def _colors(rows: list[dict[str, Any]]) -> alt.Scale:
+def _colors(rows: list[dict[str, Any]], colors: Sequence[str]) -> alt.Scale:
     names = _names(rows)
-    return alt.Scale(domain=names, range=[SERIES_COLORS[i % len(SERIES_COLORS)] for i in range(len(names))])
+    return alt.Scale(domain=names, range=[colors[i % len(colors)] for i in range(len(names))])
 
 
-def _size_axis(title: str) -> alt.Axis:
-    return alt.Axis(title=title, values=list(_TICKS), labelExpr=size_text("datum.value"), labelOverlap=True)
+def _size_axis(title: str, step: int = 5) -> alt.Axis:
+    ticks = [1 << n for n in range(10, 51, step)]
+    return alt.Axis(title=title, values=ticks, labelExpr=size_text("datum.value"), labelOverlap=True)
 
 
 def _name_axis() -> alt.Axis:
