@@ -93,12 +93,20 @@ def test_slips_are_told() -> None:
         messages.t("part.kv_cache", "fr")
 
 
-def test_a_missing_language_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "messages.csv").write_text("key,en,vi\na.b,one,\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("a.b,one,", "a.b needs en and vi"),
+        ("a.b,one,một,hai", "a.b needs en and vi, with commas in quotes"),
+        ("a.b,one,một\na.b,two,hai", "a.b stands there twice"),
+    ],
+)
+def test_a_damaged_row_is_told(rows: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "messages.csv").write_text(f"key,en,vi\n{rows}\n", encoding="utf-8")
     monkeypatch.setattr(messages, "data_dir", lambda: tmp_path)
     messages.table.cache_clear()
     try:
-        with pytest.raises(ValueError, match=r"messages\.csv: a\.b needs one row with en and vi"):
+        with pytest.raises(ValueError, match=re.escape(told)):
             messages.table()
     finally:
         messages.table.cache_clear()

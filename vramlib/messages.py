@@ -93,8 +93,12 @@ def table() -> Mapping[str, Mapping[str, str]]:
     with (data_dir() / "messages.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             key = row["key"]
-            if key in found or not all(row.get(language) for language in LANGUAGES):
-                raise ValueError(f"messages.csv: {key} needs one row with {' and '.join(LANGUAGES)}")
+            if key in found:
+                raise ValueError(f"messages.csv: {key} stands there twice; keep one row")
+            if None in row or not all(row.get(language) for language in LANGUAGES):
+                raise ValueError(
+                    f"messages.csv: {key} needs {' and '.join(LANGUAGES)}, with commas in quotes"
+                )
             found[key] = row
     return found
 
