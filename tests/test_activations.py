@@ -34,7 +34,9 @@ def llama():
     ],
 )
 def test_transformers_peak_is_the_counted_one(llama, how: str, rows: int, tokens: int, counted: int) -> None:
-    assert activations.transformers_bytes(llama, tokens, tokens, rows, attn_implementation=how) == counted, COUNT
+    assert activations.transformers_bytes(llama, tokens, tokens, rows, attn_implementation=how) == counted, (
+        COUNT
+    )
 
 
 @pytest.mark.parametrize("model", ["Llama-3.2-1B", "Llama-2-7B", "Qwen2.5-7B", "Qwen3-0.6B", "Qwen3-8B"])
@@ -60,7 +62,7 @@ def test_worked_numbers_of_llama_on_an_h100(llama) -> None:
     assert activations.sampler_bytes(llama, 8192, 1024) == pytest.approx(2_019_242_803, abs=1000)
 
 
-# vLLM 0.19 on H100, 8192 tokens, 1024 sequences: logged activation peak; the two constants were fitted on the dense rows
+# vLLM 0.19 on H100, 8192 tokens, 1024 sequences: logged peak; the two constants were fitted on the dense rows
 LOGGED = [
     ("codellama/CodeLlama-7b-hf", 1, 0.77, 0.03),
     ("ibm-granite/granite-3.3-8b-instruct", 1, 0.85, 0.03),

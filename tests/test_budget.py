@@ -70,7 +70,13 @@ def test_vllm_0_33_worked_example() -> None:
     assert b.max_concurrency == pytest.approx(3.4, abs=0.05)
 
 
-IDENTITY = [("0.14.0", {}), ("0.19.0", {}), ("0.20.0", {}), ("0.33.0", {}), ("0.33.0", {"enforce_eager": True})]
+IDENTITY = [
+    ("0.14.0", {}),
+    ("0.19.0", {}),
+    ("0.20.0", {}),
+    ("0.33.0", {}),
+    ("0.33.0", {"enforce_eager": True}),
+]
 
 
 @pytest.mark.parametrize(("version", "more"), IDENTITY)
@@ -86,7 +92,12 @@ def test_identity(version: str, more: dict[str, bool], model: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(size=st.integers(20 * GiB, 200 * GiB), u=st.floats(0.85, 0.99))
 def test_longest_length_starts_and_one_more_does_not(engine: str, size: int, u: float) -> None:
-    given_ = {"model": "Llama-3.1-8B", "gpu_memory_bytes": size, "gpu_memory_utilization": u, "engine": engine}
+    given_ = {
+        "model": "Llama-3.1-8B",
+        "gpu_memory_bytes": size,
+        "gpu_memory_utilization": u,
+        "engine": engine,
+    }
     longest = of(gpu=None, **given_).max_model_len_that_fits
     if longest == 131_072:
         return

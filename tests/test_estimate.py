@@ -19,7 +19,9 @@ ENGINES = ["vllm", "sglang", "transformers", "llama.cpp"]
 
 @pytest.mark.parametrize(("model", "engine"), list(itertools.product(MODELS, ENGINES)))
 def test_parts_are_never_negative_and_add_up(model: str, engine: str) -> None:
-    answer = vramlib.estimate(model=model, engine=engine, max_model_len=1024, prompt_tokens=600, new_tokens=100)
+    answer = vramlib.estimate(
+        model=model, engine=engine, max_model_len=1024, prompt_tokens=600, new_tokens=100
+    )
     assert tuple(p.key for p in answer.parts) == PART_KEYS
     assert answer.total_bytes == sum(p.bytes for p in answer.parts)
     assert answer.headroom_bytes == answer.gpu.memory_bytes - answer.total_bytes
@@ -27,7 +29,8 @@ def test_parts_are_never_negative_and_add_up(model: str, engine: str) -> None:
         assert isinstance(p.bytes, int)
         assert 0 <= p.low_bytes <= p.bytes <= p.high_bytes, p.key
         assert p.bytes == sum(t.bytes for t in p.terms)
-        assert p.formula and p.worked
+        assert p.formula
+        assert p.worked
 
 
 BASE = {"model": "Llama-3.1-8B", "gpu": "H100-80GB", "max_model_len": 8192, "prompt_tokens": 2048}
@@ -53,7 +56,7 @@ def test_a_setting_moves_only_its_own_part(engine: str, change: dict[str, object
 
 
 def test_settings_that_the_seed_names_move_their_rows() -> None:
-    """`precision`, `--max-model-len` and `batch_size`, graphs, padding and `nproc`; depth and tokenizers move nothing."""
+    """`precision`, `--max-model-len` and `batch_size`, graphs, padding and `nproc`; depth moves nothing."""
     rows = [
         ({"quantization": "int4"}, "model_weights"),
         ({"prompt_tokens": 4096}, "kv_cache"),
@@ -71,18 +74,23 @@ def test_settings_that_the_seed_names_move_their_rows() -> None:
 
 def test_four_times_the_tokens_is_four_times_a_full_cache() -> None:
     short, long = (
-        vramlib.estimate(**{**BASE, "prompt_tokens": t, "new_tokens": 0}).part("kv_cache").bytes for t in (1024, 4096)
+        vramlib.estimate(**{**BASE, "prompt_tokens": t, "new_tokens": 0}).part("kv_cache").bytes
+        for t in (1024, 4096)
     )
     assert long == 4 * short
 
 
 def test_padding_is_what_the_lengths_say() -> None:
     """Two prompts of 100 and 1000 tokens in one padded batch: 900 positions hold nothing."""
-    padded = vramlib.estimate(model="Llama-3.1-8B", engine="transformers", prompt_tokens="100;1000", new_tokens=0)
+    padded = vramlib.estimate(
+        model="Llama-3.1-8B", engine="transformers", prompt_tokens="100;1000", new_tokens=0
+    )
     terms = {t.name: t.bytes for t in padded.part("prefill_padding").terms}
     assert terms["cache of padding tokens"] == 900 * 131_072
     assert terms["attention mask"] == 2 * 1000 * 1000
-    even = vramlib.estimate(model="Llama-3.1-8B", engine="transformers", prompt_tokens="1000;1000", new_tokens=0)
+    even = vramlib.estimate(
+        model="Llama-3.1-8B", engine="transformers", prompt_tokens="1000;1000", new_tokens=0
+    )
     assert even.part("prefill_padding").bytes == 0
 
 
@@ -95,10 +103,13 @@ def test_auto_length_is_the_largest_that_starts() -> None:
     assert f"{answer.scenario.max_model_len:,}" in whole.verdict
 
 
-@pytest.mark.parametrize("model", ["Llama-3.1-8B", "google/gemma-3-27b-it", "Qwen/Qwen3-Next-80B-A3B-Instruct"])
+@pytest.mark.parametrize(
+    "model", ["Llama-3.1-8B", "google/gemma-3-27b-it", "Qwen/Qwen3-Next-80B-A3B-Instruct"]
+)
 @pytest.mark.parametrize("pp", [1, 2, 3])
 def test_a_rank_never_holds_more_than_the_whole(model: str, pp: int) -> None:
-    whole, rank = (vramlib.estimate(model=model, gpu="H200", pipeline_parallel_size=n, max_model_len=8192) for n in (1, pp))
+    given = {"model": model, "gpu": "H200", "max_model_len": 8192}
+    whole, rank = (vramlib.estimate(**given, pipeline_parallel_size=n) for n in (1, pp))
     for key in ("model_weights", "kv_cache"):
         assert rank.part(key).bytes <= whole.part(key).bytes
 

@@ -54,7 +54,9 @@ def test_unsplit_loading_of_qwen_logs_14_290() -> None:
 @pytest.mark.parametrize(
     ("batch", "prompt", "new", "reserved_gib"), [(8, 1024, 512, 6.33), (16, 512, 512, 13.7)]
 )
-def test_growing_cache_leaves_generations_behind(batch: int, prompt: int, new: int, reserved_gib: float) -> None:
+def test_growing_cache_leaves_generations_behind(
+    batch: int, prompt: int, new: int, reserved_gib: float
+) -> None:
     """Simulated on Llama-3.1-8B: reserved for 1.5 and 2.0 GiB of live cache."""
     s = resolve.scenario(
         model="Llama-3.1-8B", engine="transformers", batch_size=batch, prompt_tokens=prompt, new_tokens=new

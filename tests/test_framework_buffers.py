@@ -16,7 +16,9 @@ def test_cublas_workspace_by_capability() -> None:
     assert [fb.cublas_workspace_bytes(c) for c in (7.5, 8.0, 8.9)] == [8_519_680] * 3
 
 
-@pytest.mark.parametrize(("seqs", "tokens", "sizes"), [(1024, 8192, 51), (256, 2048, 51), (1, 8192, 2), (8, 8192, 5)])
+@pytest.mark.parametrize(
+    ("seqs", "tokens", "sizes"), [(1024, 8192, 51), (256, 2048, 51), (1, 8192, 2), (8, 8192, 5)]
+)
 def test_capture_sizes(seqs: int, tokens: int, sizes: int) -> None:
     """vLLM 0.19, _set_cudagraph_sizes: 51 sizes up to 512."""
     assert len(fb.capture_sizes(seqs, tokens)) == sizes
@@ -30,7 +32,12 @@ def test_counting_sizes_is_listing_them(top: int) -> None:
 
 @pytest.mark.parametrize(
     ("model", "graphs_gib"),
-    [("Llama-3.1-8B", 0.91), ("google/gemma-2-2b", 0.71), ("google/gemma-2-27b", 1.23), ("Qwen/Qwen3-8B", 0.96)],
+    [
+        ("Llama-3.1-8B", 0.91),
+        ("google/gemma-2-2b", 0.71),
+        ("google/gemma-2-27b", 1.23),
+        ("Qwen/Qwen3-8B", 0.96),
+    ],
 )
 def test_graphs_on_h100_within_the_stated_residual(model: str, graphs_gib: float) -> None:
     """vLLM 0.19, 102 graphs: 0.35 GiB + 0.017 GiB a layer, worst residual 0.19 GiB over 12 models."""
@@ -53,7 +60,6 @@ def test_request_state_of_the_v2_runner() -> None:
 
 
 def test_gemma_pays_a_gib_for_penalties() -> None:
-    assert 4 * 1024 * 262_144 == GiB
     assert fb.persistent_bytes(262_144, 1024, 8192) > GiB
 
 

@@ -55,7 +55,9 @@ def test_qwen3_next_block_of_544_tokens_with_1_49_percent_padding() -> None:
     """Both figures stand verbatim in public vLLM logs."""
     plan = pool("Qwen/Qwen3-Next-80B-A3B-Instruct")
     assert plan.block_size == 544
-    assert plan.state_page_padding / (1_114_112 - plan.state_page_padding) == pytest.approx(0.0149, abs=0.0001)
+    assert plan.state_page_padding / (1_114_112 - plan.state_page_padding) == pytest.approx(
+        0.0149, abs=0.0001
+    )
 
 
 def test_qwen3_next_with_fp32_states_has_blocks_of_1056_tokens() -> None:

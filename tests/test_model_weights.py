@@ -39,12 +39,19 @@ LOGGED = [
 def scenario(model: str, tp: int = 1, quantization: str = "", **more: object):
     """A vLLM scenario on an H100."""
     return resolve.scenario(
-        model=model, tensor_parallel_size=tp, quantization=quantization, gpu="H100-80GB", max_model_len=8192, **more
+        model=model,
+        tensor_parallel_size=tp,
+        quantization=quantization,
+        gpu="H100-80GB",
+        max_model_len=8192,
+        **more,
     )
 
 
 @pytest.mark.parametrize(("model", "tp", "quantization", "logged", "source"), LOGGED)
-def test_weights_are_what_vllm_logged(model: str, tp: int, quantization: str, logged: float, source: str) -> None:
+def test_weights_are_what_vllm_logged(
+    model: str, tp: int, quantization: str, logged: float, source: str
+) -> None:
     found = budget.weights_bytes(scenario(model, tp, quantization)) / GiB
     assert found == pytest.approx(logged, rel=0.001, abs=0.006), source
 
@@ -75,7 +82,10 @@ def test_absorbed_mla_copies_of_deepseek_v3() -> None:
         (QuantSpec(name="w4a16", weight_bits=4, group_size=128, scale_bits=16), 4.125),
         (QuantSpec(name="nf4", weight_bits=4, group_size=64, scale_bits=32), 4.5),
         (QuantSpec(name="mxfp4", weight_bits=4, group_size=32, scale_bits=8), 4.25),
-        (QuantSpec(name="fp8-block", weight_bits=8, group_size=128, scale_bits=32, block_rows=128), 8.001953125),
+        (
+            QuantSpec(name="fp8-block", weight_bits=8, group_size=128, scale_bits=32, block_rows=128),
+            8.001953125,
+        ),
     ],
 )
 def test_bits_per_weight_of_formats(quant: QuantSpec, bits: float) -> None:
@@ -97,7 +107,9 @@ def test_pipeline_stages_add_up_to_the_model() -> None:
 
 def test_tied_embedding_is_on_both_ends_of_a_pipeline() -> None:
     m = catalog.model("Llama-3.2-1B")
-    extra = sum(model_weights.tensor_bytes(m, pp=2, stage=i) for i in range(2)) - model_weights.tensor_bytes(m)
+    extra = sum(model_weights.tensor_bytes(m, pp=2, stage=i) for i in range(2)) - model_weights.tensor_bytes(
+        m
+    )
     assert extra == 128_256 * 2048 * 2
 
 
