@@ -139,8 +139,9 @@ def _cards_answer(cards: int, degrees: Any, e: Estimate, before: Any, rows: tupl
     what = f"this workload of {e.model.name} with {e.scenario.engine}"
     text = f"One {e.gpu.name} serves {what}"
     if cards > 1:
-        how = f"tensor_parallel_size {tp} × pipeline_parallel_size {pp}"
-        text = f"{cards} × {e.gpu.name} serve {what}, {'layers shared out' if e.scenario.engine == 'llama.cpp' else how}"
+        degrees_words = f"tensor_parallel_size {tp} × pipeline_parallel_size {pp}"
+        how = "layers shared out" if e.scenario.engine == "llama.cpp" else degrees_words
+        text = f"{cards} × {e.gpu.name} serve {what}, {how}"
     if cards > 1 and before:
         text += f"; fewer do not: {before[1].scenario.world_size} × {e.gpu.name}: {reason(before[1])}"
     return Answer(
