@@ -32,13 +32,13 @@ class Notebook:
 
 NOTEBOOKS = (
     Notebook("00_start_here", "Which of the table's claims hold, and by how much?", 25),
-    Notebook("01_model_weights", "How many bytes is a parameter, really?", 20),
+    Notebook("01_model_weights", "How many bytes is a parameter, really?", 25),
     Notebook("02_kv_cache", "What does one more token cost, and one more user?", 25),
-    Notebook("03_activations", "Why does a deeper model not need more of it?", 20),
-    Notebook("04_cuda_context", "What is taken before the first tensor?", 15, "helps"),
+    Notebook("03_activations", "Why does a deeper model not need more of it?", 25),
+    Notebook("04_cuda_context", "What is taken before the first tensor?", 20, "helps"),
     Notebook("05_framework_buffers", "What do CUDA graphs and workspaces keep?", 20, "helps"),
     Notebook("06_prefill_padding", "What do tokens cost that are not there?", 20),
-    Notebook("07_fragmentation", "Is memory lost between the tensors?", 20, "helps"),
+    Notebook("07_fragmentation", "Is memory lost between the tensors?", 25, "helps"),
     Notebook("08_multi_process", "What does each further process or card repeat?", 20, "helps"),
     Notebook("09_quick_conversion", "From a name such as 7B to gigabytes: how far off?", 15),
     Notebook("10_optimizations", "What does each optimization change in bytes?", 20),
