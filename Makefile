@@ -30,7 +30,7 @@ accuracy: $(STAMP)  ## our numbers against what real engines printed at start-up
 	$(BIN)/python -m vramlib.accuracy
 
 test-torch: $(TORCH_STAMP)  ## what PyTorch and transformers count, against the formulas; no GPU needed
-	$(TORCH_BIN)/python -m pytest tests/test_torch_oracle.py
+	$(TORCH_BIN)/python -m pytest tests/test_torch_oracle.py -n auto
 
 torch-environment: $(TORCH_STAMP)  ## the environment of test-torch alone
 
