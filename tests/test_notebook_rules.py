@@ -41,6 +41,10 @@ PERTURBED = {
         f"vramlib.components.activations:{name}"
         for name in ("terms", "mlp_bytes", "eager_bytes", "logits_bytes", "forward_bytes", "sampler_bytes")
     ),
+    "04_cuda_context": (
+        "vramlib.components.cuda_context:terms",
+        "vramlib.components.cuda_context:base_bytes",
+    ),
     "05_framework_buffers": tuple(
         f"vramlib.components.framework_buffers:{name}"
         for name in (

@@ -8,6 +8,7 @@ from vramlib.controls import Widget
 from vramlib.lessons import activations as _activations
 from vramlib.lessons import conversion as _conversion
 from vramlib.lessons import fragmentation as _fragmentation
+from vramlib.lessons import cuda_context as _cuda_context
 from vramlib.lessons import framework_buffers as _framework_buffers
 from vramlib.lessons import kv_cache as _kv_cache
 from vramlib.lessons import model_weights as _model_weights
@@ -17,6 +18,7 @@ from vramlib.lessons import prefill_padding as _prefill_padding
 kv_cache: Widget = _kv_cache.WIDGET
 activations: Widget = _activations.WIDGET
 model_weights: Widget = _model_weights.WIDGET
+cuda_context: Widget = _cuda_context.WIDGET
 framework_buffers: Widget = _framework_buffers.WIDGET
 multi_process: Widget = _multi_process.WIDGET
 prefill_padding: Widget = _prefill_padding.WIDGET
@@ -29,6 +31,7 @@ ALL: Mapping[str, Widget] = {
         kv_cache,
         activations,
         model_weights,
+        cuda_context,
         framework_buffers,
         multi_process,
         prefill_padding,
