@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,14 +20,20 @@ from vramlib import charts, cli, vega
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = {"model": "meta-llama/Llama-3.1-8B", "gpu": "L4", "max_model_len": 8192, "batch_size": 16}
-BLOCK = re.compile(r"```console\n\$ (vram [^\n]*)\n.*?```", re.S)
+BLOCK = re.compile(r"```console\n\$ ((?:vram|make accuracy)[^\n]*)\n.*?```", re.S)
 
 
 def output(command: str) -> str:
     """What one ``vram`` command prints, cut where the README pipes it into ``head -N`` or ``grep -A N WORD``."""
     words, _, cut = command.partition(" | ")
+    if words == "make accuracy":
+        ran = subprocess.run(
+            [sys.executable, "-m", "vramlib.accuracy"], capture_output=True, text=True, check=True
+        )
+        return "\n".join(piped([line.rstrip() for line in ran.stdout.splitlines()], shlex.split(cut)))
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Path("grid.csv").write_text((ROOT / "docs" / "grid.csv").read_text("utf-8"), encoding="utf-8")
+        for name in ("grid.csv", "start-up.log"):
+            Path(name).write_text((ROOT / "docs" / name).read_text("utf-8"), encoding="utf-8")
         text = CliRunner().invoke(cli.main, shlex.split(words)[1:], prog_name="vram").output
         if "-o out.csv" in words:
             text += "\nsome columns of out.csv:\n" + columns(Path("out.csv"))
