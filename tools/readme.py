@@ -41,11 +41,13 @@ def output(command: str) -> str:
 
 
 def piped(lines: list[str], cut: list[str]) -> list[str]:
-    """The lines that ``head -N`` or ``grep -A N WORD`` would leave."""
+    """The lines that ``head -N``, ``grep -A N WORD`` or ``grep -E PATTERN`` would leave."""
     if not cut:
         return lines
     if cut[0] == "head":
         return lines[: abs(int(cut[1]))]
+    if cut[1] == "-E":
+        return [line for line in lines if re.search(cut[2], line)]
     first = next(i for i, line in enumerate(lines) if line.startswith(cut[3]))
     return lines[first : first + int(cut[2]) + 1]
 
