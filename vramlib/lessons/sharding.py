@@ -46,6 +46,7 @@ def only(model: ModelSpec, group: str) -> ModelSpec:
 
     Examples
     --------
+    >>> from vramlib import catalog
     >>> only(catalog.model("Llama-3.1-8B"), "whole").params_total      # two norms a layer, and the last one
     266240
     """
