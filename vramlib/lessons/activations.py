@@ -37,7 +37,7 @@ def deep(model: ModelSpec, num_hidden_layers: int) -> ModelSpec:
 
     Examples
     --------
-    >>> deep(catalog.model("Llama-3.1-8B"), 64).num_hidden_layers
+    >>> deep(resolve.scenario(model="Llama-3.1-8B").model, 64).num_hidden_layers
     64
     """
     n, own = num_hidden_layers, model.num_hidden_layers
