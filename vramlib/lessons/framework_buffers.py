@@ -13,12 +13,13 @@ from vramlib.components import framework_buffers as buffers
 from vramlib.controls import Control, Figure, Widget, powers
 from vramlib.lessons.kv_cache import short
 from vramlib.messages import t
-from vramlib.specs import Scenario, Term
-from vramlib.units import GB, GiB, show
+from vramlib.specs import Scenario
+from vramlib.units import GB, show
 
 V1, V2 = "0.19.0", "0.33.0"  # a version with the first model runner, and one with the second
 DEPTHS = ("Llama-3.2-1B", "Llama-3.1-8B", "Llama-3.1-70B")  # 16, 32 and 80 layers
 VOCABULARIES = ("Llama-2-7b-hf", "phi-4", "Llama-3.1-8B", "Qwen3-8B", "gemma-2-9b")
+KEY = "framework_buffers"
 ADDENDS = {
     "cuBLAS workspace": "workspace",
     "CUDA graphs": "graphs",
@@ -143,29 +144,17 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
     )
     found = {ADDENDS[term.name]: term for term in buffers.terms(s)}
     rows, total = [], 0
-    for word in ADDENDS.values():
+    for place, word in enumerate(ADDENDS.values()):
         size = found[word].bytes if word in found else 0
-        rows.append(_bar(t(f"fb.column_{word}", language), size, _worked(found.get(word))))
+        rows.append(charts_sizes.piece(place, KEY, t(f"fb.column_{word}", language), size))
         total += size
-    rows.append(_bar(t("fb.column_sum", language), total, t("part.framework_buffers", language)))
+    rows.append(charts_sizes.piece(len(ADDENDS), KEY, t("fb.column_sum", language), total))
     said = t(
         "fb.said", language, size=show(total), gb=f"{total / GB:.2f}", graphs=buffers.num_graphs(s)
         if not s.enforce_eager else 0, layers=s.model.num_hidden_layers, slots=f"{s.max_num_seqs:,}",
         share=f"{100 * total / s.gpu.memory_bytes:.2g}",
     )  # fmt: skip
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
-
-
-def _worked(term: Term | None) -> str:
-    return term.worked if term else "–"
-
-
-def _bar(name: str, size: int, piece: str) -> dict[str, Any]:
-    """One bar, as ``charts_sizes.sizes`` reads it."""
-    return {
-        "bar": f"{name}|{show(size)}", "key": "framework_buffers", "start": 0, "end": size / GiB, "piece": piece,
-        "size": show(size),
-    }  # fmt: skip
 
 
 def draw(data: alt.Data, language: str) -> alt.LayerChart:
