@@ -78,11 +78,16 @@ PERTURBED = {
         for name in ("terms", "allocated_bytes", "weight_rounding_bytes", "dynamic_cache_leftover_bytes")
     ),
     "10_optimizations": (
-        "vramlib.components.prefill_padding:pool_bytes_held", "vramlib.components.prefill_padding:padded_tokens",
-        "vramlib.budget:requested_bytes", "vramlib.components.framework_buffers:terms",
-        "vramlib.components.framework_buffers:cuda_graph_bytes", "vramlib.components.kv_cache:row_bytes",
-        "vramlib.lessons.optimizations:shared_prefix_bytes", "vramlib.components.activations:terms",
-        "vramlib.components.multi_process:terms", "vramlib.components.model_weights:quantized_bytes",
+        "vramlib.components.prefill_padding:pool_bytes_held",
+        "vramlib.components.prefill_padding:padded_tokens",
+        "vramlib.budget:requested_bytes",
+        "vramlib.components.framework_buffers:terms",
+        "vramlib.components.framework_buffers:cuda_graph_bytes",
+        "vramlib.components.kv_cache:row_bytes",
+        "vramlib.lessons.optimizations:shared_prefix_bytes",
+        "vramlib.components.activations:terms",
+        "vramlib.components.multi_process:terms",
+        "vramlib.components.model_weights:quantized_bytes",
     ),
 }
 
