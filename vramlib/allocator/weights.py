@@ -66,7 +66,8 @@ def weight_trace(model: ModelSpec, **rank: Any) -> Iterator[Event]:
         yield from _events(f"layers.{i}.", attention)
         yield from _events("", tables if i == 0 else [])
         yield from _events(f"layers.{i}.", others)
-    yield from _events("", _end_sizes(model, (*model.head, *model.towers), rank))
+    towers = model_weights.used_towers(model) if rank.get("fuse", True) else model.towers
+    yield from _events("", _end_sizes(model, (*model.head, *towers), rank))
 
 
 def scenario_weight_trace(s: Scenario) -> Iterator[Event]:

@@ -225,7 +225,7 @@ def stored_sizes(
             sizes[size] += n * count
     ends: tuple[Tensor, ...] = ()
     if stage == 0:
-        ends += (*model.embedding, *(_used_layers(model) if fuse else model.towers))
+        ends += (*model.embedding, *(used_towers(model) if fuse else model.towers))
     if stage == pp - 1:
         ends += model.head
         if pp > 1 and model.tie_word_embeddings:
@@ -235,7 +235,7 @@ def stored_sizes(
     return tuple(sizes.items())
 
 
-def _used_layers(model: ModelSpec) -> tuple[Tensor, ...]:
+def used_towers(model: ModelSpec) -> tuple[Tensor, ...]:
     """Towers as serving engines build them: layers above the one whose output is read are left out.
 
     Source
