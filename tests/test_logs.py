@@ -182,7 +182,7 @@ def test_a_path_in_a_log_is_never_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "Qwen/Qwen3-8B", "/models/Qwen3-8B", "/root/.cache/hub/models--Qwen--Qwen3-8B/snapshots/2069b3fae1/",
+        "Qwen/Qwen3-8B", "/models/Qwen3-8B", "/home/me/.cache/hub/models--Qwen--Qwen3-8B/snapshots/2069b3fae1/",
         r"C:\models\Qwen3-8B-Q4_K_M.gguf", "Qwen3 8B",
     ],
 )  # fmt: skip

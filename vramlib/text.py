@@ -197,6 +197,7 @@ def cells(part: Part, total: int) -> tuple[str, str, str, str, str]:
 
 
 def total_cells(estimate: Estimate) -> tuple[str, str, str, str, str]:
+    """The total's line: name with decimal GB, GiB, interval, no basis, share."""
     total = estimate.total_bytes
     low, high = sum(p.low_bytes for p in estimate.parts), sum(p.high_bytes for p in estimate.parts)
     name = f"Total ({show_both(total).split('(')[1]}"

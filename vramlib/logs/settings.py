@@ -110,7 +110,7 @@ def model(name: str) -> ModelSpec | None:
 
     Examples
     --------
-    >>> model("/root/.cache/hub/models--Qwen--Qwen3-8B/snapshots/2069b3f").name
+    >>> model("/home/me/.cache/hub/models--Qwen--Qwen3-8B/snapshots/2069b3f").name
     'Qwen/Qwen3-8B'
     >>> model("/models/blobs/sha256-e8ad13eff07a") is None
     True
