@@ -25,6 +25,7 @@ HIDDEN_TAGS = {"live", "remove-cell"}
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 )
+_BESIDE = " 'self' file:"  # added where the chart library is a file beside the page, on a server or on a disk
 
 _PAGE = """<!DOCTYPE html>
 <html lang="{lang}">
@@ -78,7 +79,9 @@ def export_html(
     return target
 
 
-def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title: str = "") -> str:
+def page_html(
+    notebook: Any, *, show_code: bool = False, lang: str = "en", title: str = "", library: str = ""
+) -> str:
     """The page of a notebook as text.
 
     Parameters
@@ -87,6 +90,7 @@ def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title
     show_code : whether the code stands beside its results [-]
     lang : the page's language [-]
     title : used where the notebook has no heading [-]
+    library : where the page finds what ``chart_library`` returns, relative to it; inside the page when empty [-]
 
     Returns
     -------
@@ -96,15 +100,31 @@ def page_html(notebook: Any, *, show_code: bool = False, lang: str = "en", title
     if show_code:
         _fold_solutions(notebook, lang)
     body = _body(notebook, show_code=show_code, lang=lang)
-    script = bundle(PAGE_JS).replace("</script", "<\\/script") if "data-chart=" in body else ""
     return _PAGE.format(
         lang=html.escape(lang),
-        policy=_POLICY,
+        policy=_POLICY + (_BESIDE if library else ""),
         title=html.escape(heading),
         style=_style(show_code),
-        script=f'<script type="module">{script}</script>' if script else "",
+        script=_script(library) if "data-chart=" in body else "",
         body=body,
     )
+
+
+def chart_library() -> str:
+    """JavaScript that makes the charts of pages live, for many pages to share: a script, as files hold no modules.
+
+    Returns
+    -------
+    Source of one script that leaves one name behind [-]
+    """
+    return f'(() => {{ "use strict";\n{bundle(PAGE_JS)}\n}})();\n'
+
+
+def _script(library: str) -> str:
+    if library:
+        return f'<script defer src="{html.escape(library)}"></script>'
+    inside = bundle(PAGE_JS).replace("</script", "<\\/script")
+    return f'<script type="module">{inside}</script>'
 
 
 def _fold_solutions(notebook: Any, lang: str) -> None:

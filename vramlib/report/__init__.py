@@ -16,9 +16,22 @@ from vramlib._paths import notebooks_dir
 from vramlib.report.pages import NAMES, Page, UnusableError, page, read
 from vramlib.specs import Estimate
 
-__all__ = ["NAMES", "Page", "UnusableError", "default_path", "defaults", "page", "read", "run"]
+__all__ = [
+    "NAMES",
+    "Page",
+    "UnusableError",
+    "default_path",
+    "defaults",
+    "made",
+    "page",
+    "read",
+    "run",
+    "typed",
+]
 
 TEMPLATE = "report.ipynb"
+# A kernel imports jsonschema with the charts; without this it first compiles a grammar for addresses, in 2 s.
+_KERNEL = ["--IPKernelApp.exec_lines=import sys; sys.modules['rfc3987_syntax'] = None"]
 
 
 def run(parameters: Mapping[str, Any], out: Path | None = None, progress: bool | None = None) -> Path:
@@ -48,10 +61,53 @@ def run(parameters: Mapping[str, Any], out: Path | None = None, progress: bool |
     shown = sys.stderr.isatty() if progress is None else progress
     with tempfile.TemporaryDirectory(prefix="vram-report-") as folder:
         notebook = Path(folder) / TEMPLATE
-        _execute(notebook, _typed(checked), shown)
+        _execute(notebook, typed(checked), shown)
         _sign(notebook)
         _export(notebook, target, checked.language)
     return target
+
+
+def made(
+    parameters: Mapping[str, Any], library: str, template: Path | None = None, seconds: int | None = None
+) -> tuple[str, dict[str, Any]]:
+    """One of many reports, as text: its page asks for the chart library that is stored beside all of them.
+
+    Parameters
+    ----------
+    parameters : as ``typed`` gives them [-]
+    library : where the page finds ``export.chart_library()``, relative to it [-]
+    template : another notebook to run instead of the report's [-]
+    seconds : the longest that one cell may run [s]
+
+    Returns
+    -------
+    The page, and the estimate that its notebook stored as data [-]
+
+    Raises
+    ------
+    papermill.PapermillExecutionError : a cell failed
+    ValueError : the notebook stored no numbers
+    """
+    import nbformat
+
+    from vramlib.export import page_html
+
+    with tempfile.TemporaryDirectory(prefix="vram-report-") as folder:
+        notebook = Path(folder) / TEMPLATE
+        _execute(notebook, parameters, False, template, seconds)
+        _sign(notebook)
+        content = nbformat.read(notebook, as_version=4)
+    numbers = _numbers(content)
+    return page_html(content, lang=parameters["language"], title=notebook.stem, library=library), numbers
+
+
+def _numbers(content: Any) -> dict[str, Any]:
+    """What the notebook stored for programs that read it."""
+    outputs = [output for cell in content.cells for output in cell.get("outputs", ()) if "data" in output]
+    found = [o.data["application/json"] for o in outputs if "application/json" in o.data]
+    if not found:
+        raise ValueError("the notebook stored no numbers; its last cell must run page.results()")
+    return dict(found[-1])
 
 
 def defaults() -> dict[str, Any]:
@@ -86,8 +142,14 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", last).strip(".-")[:80] or "model"
 
 
-def _typed(checked: Page) -> dict[str, Any]:
-    """Parameters in the forms that a notebook's cell can hold: numbers, text, lists as 100;200."""
+def typed(checked: Page) -> dict[str, Any]:
+    """Parameters in the forms that a notebook's cell can hold: numbers, text, lists as 100;200.
+
+    Examples
+    --------
+    >>> typed(read({"model": "Llama-3.1-8B", "gpu": "L4", "prompt_tokens": (100, 200)}))["prompt_tokens"]
+    '100;200'
+    """
     plain = {
         name: ";".join(map(str, value)) if isinstance(value, tuple) else value
         for name, value in checked.asked.items()
@@ -95,16 +157,24 @@ def _typed(checked: Page) -> dict[str, Any]:
     return {**plain, "language": checked.language}
 
 
-def _execute(notebook: Path, parameters: Mapping[str, Any], shown: bool) -> None:
+def _execute(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    shown: bool,
+    template: Path | None = None,
+    seconds: int | None = None,
+) -> None:
     import papermill
 
     with _transport() as settings:
         papermill.execute_notebook(
-            str(notebooks_dir() / TEMPLATE),
+            str(template or notebooks_dir() / TEMPLATE),
             str(notebook),
             parameters=dict(parameters),
             progress_bar={"desc": "report", "leave": False} if shown else False,
             cwd=os.getcwd(),
+            execution_timeout=seconds,
+            extra_arguments=list(_KERNEL),
             **settings,
         )
 
