@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import vramlib
-from vramlib import blocks, cli, contract, fields, grid, plan, sweep
+from vramlib import blocks, cli, contract, csv_rows, fields, grid, plan, sweep
 from vramlib.specs import PART_KEYS
 
 ENGINES = ("vllm", "sglang", "transformers", "llama.cpp")
@@ -117,7 +117,7 @@ def test_a_csv_has_what_one_row_at_a_time_has(tmp_path: Path) -> None:
     for row in table(target):
         alone = blocks.one(fields.read({n: row[n] for n in ("model", "gpu", "batch_size", "max_num_seqs")}))
         assert {n: row[n] for n in contract.COLUMNS} == {
-            n: str(sweep._cell(alone[n])) for n in contract.COLUMNS
+            n: str(csv_rows.cell(alone[n])) for n in contract.COLUMNS
         }
 
 
@@ -146,7 +146,7 @@ def test_a_grid_has_every_combination_in_order(tmp_path: Path) -> None:
     for scenario, answer in zip(found.scenarios(), answers, strict=True):
         alone = blocks.one(scenario)
         assert {n: answer[n] for n in contract.COLUMNS} == {
-            n: str(sweep._cell(alone[n])) for n in contract.COLUMNS
+            n: str(csv_rows.cell(alone[n])) for n in contract.COLUMNS
         }
 
 

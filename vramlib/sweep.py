@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from vramlib import blocks, contract, fields
+from vramlib import blocks, contract, csv_rows, fields
 from vramlib import grid as grids
 
 LIKE_A_FIELD = 0.75
@@ -77,17 +77,8 @@ def run(in_path: Path | str, out_path: Path | str, progress: Progress = iter) ->
     ValueError : the file has no header, a column twice, no model column, or is not UTF-8 text
     OSError : one of the files cannot be opened
     """
-    source, target = Path(in_path), Path(out_path)
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = _header(next(_filled(reader), None), source)
-            with _replacing(target) as out:
-                count, bad = _write(header, progress(_filled(reader)), out)
-    except UnicodeDecodeError:
-        raise ValueError(f"{source} is not UTF-8 text; save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise ValueError(f"{source}, line {reader.line_num}: {error}; a quote may not be closed") from None
+    with csv_rows.opened(Path(in_path)) as (header, lines), _replacing(Path(out_path)) as out:
+        count, bad = _write(header, progress(lines), out)
     return Summary(rows=count, bad_rows=bad, notes=tuple(_notes(header)))
 
 
@@ -147,15 +138,8 @@ def run_grid(found: grids.Grid, out_path: Path | str, progress: Callable[[int], 
 def _cells(column: Any, size: int) -> Iterable[Any]:
     """A column's cells; only words and truth values are written otherwise than Python prints them."""
     if not hasattr(column, "tolist"):
-        return itertools.repeat(_field_cell(column), size)
-    return map(_cell, column.tolist()) if column.dtype == bool else column.tolist()
-
-
-def _field_cell(value: Any) -> Any:
-    """A field's value as it is typed: a list of lengths with semicolons, a model or card by its name."""
-    if isinstance(value, tuple):
-        return ";".join(map(str, value))
-    return _cell(getattr(value, "name", value))
+        return itertools.repeat(csv_rows.cell(column), size)
+    return map(csv_rows.cell, column.tolist()) if column.dtype == bool else column.tolist()
 
 
 def _answer(scenario: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,35 +149,7 @@ def _answer(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in scenario.items() if _is_field(name)}
-
-
-def _is_field(name: Any) -> bool:
-    return isinstance(name, str) and fields.plain_name(name) in fields.BY_NAME
-
-
-def _filled(reader: Iterable[list[str]]) -> Iterator[list[str]]:
-    """Rows with cells: an empty line is no row."""
-    return (cells for cells in reader if cells)
-
-
-def _header(cells: list[str] | None, source: Path) -> list[str]:
-    if cells is None:
-        raise ValueError(f"{source} is empty; its first row must name the columns, model among them")
-    header = [c.strip() for c in cells]
-    plain = [fields.plain_name(c) if _is_field(c) else c for c in header]
-    twice = next((c for c in plain if c and plain.count(c) > 1), None)
-    if twice:
-        raise ValueError(f"{source} names column {twice!r} twice; name each column once")
-    if "model" not in plain:
-        raise ValueError(f"{source} has no column model; {_instead(header)}")
-    return header
-
-
-def _instead(header: list[str]) -> str:
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
-        return "its cells must be separated by commas"
-    return f"its columns are: {', '.join(header)}"
+    return {name: value for name, value in scenario.items() if csv_rows.is_field(name)}
 
 
 def _write(header: list[str], lines: Iterable[list[str]], out: TextIO) -> tuple[int, int]:
@@ -206,7 +162,7 @@ def _write(header: list[str], lines: Iterable[list[str]], out: TextIO) -> tuple[
     while some := list(itertools.islice(lines, AT_ONCE)):
         for cells, answer in zip(some, _answers(header, some), strict=True):
             padded = cells + [""] * (len(header) - len(cells))
-            own = [_cell(answer[name]) for name in contract.COLUMNS]
+            own = [csv_rows.cell(answer[name]) for name in contract.COLUMNS]
             writer.writerow([padded[place] for place in kept] + own)
             count, bad = count + 1, bad + bool(answer["error"])
     return count, bad
@@ -216,17 +172,10 @@ def _answers(header: list[str], lines: Sequence[list[str]]) -> Iterator[dict[str
     """Answers of some rows, in order; a row with more or fewer cells than the header is not read."""
     whole = [_known(dict(zip(header, cells, strict=True))) for cells in lines if len(cells) == len(header)]
     found = iter(blocks.answers(whole))
-    return (next(found) if len(cells) == len(header) else _misfit(header, cells) for cells in lines)
-
-
-def _misfit(header: list[str], cells: list[str]) -> dict[str, Any]:
-    extra = cells[len(header) :]
-    more = f"; left over: {', '.join(map(repr, extra))}" if extra else ""
-    return blocks.failed(f"the row has {len(cells)} cells for {len(header)} columns{more}")
-
-
-def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else "" if value is None else value
+    return (
+        next(found) if len(cells) == len(header) else blocks.failed(csv_rows.misfit(header, cells))
+        for cells in lines
+    )
 
 
 def _notes(header: list[str]) -> Iterator[str]:
@@ -235,7 +184,7 @@ def _notes(header: list[str]) -> Iterator[str]:
     if old:
         yield f"columns of an earlier answer are written anew: {', '.join(old)}"
     for name in header:
-        if name in contract.COLUMNS or _is_field(name):
+        if name in contract.COLUMNS or csv_rows.is_field(name):
             continue
         near = fields.nearest(name, alike=LIKE_A_FIELD)
         if near:
