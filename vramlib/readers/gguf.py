@@ -33,12 +33,13 @@ class GgufFile:
     warnings: tuple[str, ...] = ()
 
 
-def read(path: Path) -> GgufFile:
+def read(path: Path, *, header_only: bool = False) -> GgufFile:
     """Metadata and tensors of a GGUF file, with the further parts of a split set beside it.
 
     Parameters
     ----------
     path : the file, or any part of a set named ``…-00001-of-00003.gguf`` [-]
+    header_only : the tensors' data may be cut off, as in the first megabytes of a file [-]
 
     Returns
     -------
@@ -54,7 +55,7 @@ def read(path: Path) -> GgufFile:
     """
     match = SPLIT.fullmatch(path.name)
     if not match:
-        return GgufFile(**_one(path))
+        return GgufFile(**_one(path, header_only))
     count = int(match["count"])
     parts = [path.with_name(f"{match['stem']}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)]
     found = [p for p in parts if p.is_file()]
@@ -76,12 +77,12 @@ def _absent(parts: list[Path], found: list[Path]) -> tuple[str, ...]:
     )
 
 
-def _one(path: Path) -> dict[str, Any]:
-    from vramlib.readers.gguf_bounded import BoundedReader, value
+def _one(path: Path, header_only: bool = False) -> dict[str, Any]:
+    from vramlib.readers.gguf_bounded import BoundedReader, HeaderReader, value
 
     try:
         _checked_start(path)
-        reader = BoundedReader(path)
+        reader = (HeaderReader if header_only else BoundedReader)(path)
         metadata = {key: value(field) for key, field in reader.fields.items()}
         return {"metadata": metadata, "tensors": {t.name: _stored(t) for t in reader.tensors}}
     except OSError as problem:

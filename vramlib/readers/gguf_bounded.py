@@ -14,6 +14,7 @@ from gguf import GGUFReader, GGUFValueType
 
 MAX_ITEMS, MAX_HEADER, MAX_DIMENSIONS = 1 << 24, 1 << 28, 4
 """Real files have up to 600,000 items in a list and 30 MB of header; ggml has at most four dimensions."""
+MOST_BYTES = 1 << 50
 MAX_BY_LAYER = 10_000
 """Longer lists are not one number a layer but one a token; only their length is kept."""
 
@@ -66,6 +67,20 @@ class BoundedReader(GGUFReader):
             if offset <= end:
                 return offset - start
         raise ValueError(f"cut off in a list of {count} strings")
+
+
+class HeaderReader(BoundedReader):
+    """The same of a file whose data may be cut off: the data reads as zeros that take no memory."""
+
+    data_offset = MAX_HEADER  # until the base class knows where the header ends
+
+    def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+        kind = numpy.dtype(dtype)
+        if int(offset) < self.data_offset:
+            return super()._get(offset, kind, count, override_order)
+        if int(offset) + kind.itemsize * int(count) > MOST_BYTES:
+            raise ValueError(f"a tensor that ends after {MOST_BYTES} bytes")
+        return numpy.broadcast_to(numpy.zeros(1, kind), int(count))
 
 
 def value(field: Any) -> Any:

@@ -95,6 +95,61 @@ def _header(path: Path) -> dict[str, Stored]:
         raise ValueError(f"{path}: cannot be opened ({problem.strerror or problem})") from problem
 
 
+def header(data: bytes, name: str) -> dict[str, Stored]:
+    """Every tensor's dtype, shape and bytes from the first bytes of a file, whose data may be cut off.
+
+    Parameters
+    ----------
+    data : at least the header [byte]
+    name : what messages call the file [-]
+
+    Returns
+    -------
+    Tensor name to what the file stores [-]
+
+    Raises
+    ------
+    ValueError : the header is cut off, or not of this format
+
+    Examples
+    --------
+    >>> start = b'{"w": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}}'
+    >>> header(len(start).to_bytes(8, "little") + start, "model.safetensors")["w"].nbytes
+    12
+
+    Source
+    ------
+    safetensors, README "Format": eight bytes with the header's length, the header as JSON, then the data.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= len(data) - 8:
+        raise ValueError(f"{name}: cut off: a header of {size} bytes is needed and {len(data) - 8} are there")
+    try:
+        fields = json.loads(data[8 : 8 + size])
+        rows = {k: v for k, v in fields.items() if k != "__metadata__"}
+        found = {k: _stored(v["dtype"], _shape(v["shape"])) for k, v in rows.items()}
+        spans = {k: v["data_offsets"][1] - v["data_offsets"][0] for k, v in rows.items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as problem:
+        raise ValueError(f"{name}: not a sound safetensors header ({str(problem)[:100]})") from problem
+    wrong = next((k for k, t in found.items() if spans[k] != t.nbytes), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{name}: {wrong[:80]} has {spans[wrong]} bytes where its shape needs {found[wrong].nbytes}"
+        )
+    return found
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    """A shape of sound numbers."""
+    if (
+        not isinstance(sizes, list)
+        or len(sizes) > 8
+        or not all(type(n) is int and 0 <= n < 1 << 40 for n in sizes)
+    ):
+        raise ValueError("a shape is a list of at most 8 whole numbers")
+    return tuple(sizes)
+
+
 @functools.lru_cache(maxsize=1 << 12)
 def _stored(dtype: str, shape: tuple[int, ...]) -> Stored:
     nbytes = math.prod(shape) * BITS[dtype] // 8

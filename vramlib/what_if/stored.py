@@ -18,9 +18,10 @@ from vramlib.what_if.state import MOST_CONFIGURATIONS, MOST_MODELS, Configuratio
 from vramlib.what_if.uploads import Upload
 
 VERSION = 1
-MOST_BYTES = 8 << 20  # of a JSON file
+MOST_BYTES = 20 << 20  # of a JSON file: four models and what stands around them
 LONGEST_LINK = 8_000  # characters; longer ones are cut by some mail programs and chats
 PACKED = "z"
+MOST_PACKED = 1 << 16  # characters of uploaded models: more would not fit, so packing it is not tried
 MOST_UNPACKED = 1 << 20  # bytes that a link may become
 KEYS = ("version", "language", "current", "configurations", "models")
 
@@ -42,7 +43,9 @@ def _plain(state: State) -> dict[str, Any]:
         "language": state.language,
         "current": state.current,
         "configurations": [{"name": c.name, "fields": _values(c)} for c in state.configurations],
-        "models": [{"name": m.name, "kind": m.kind, "text": m.text} for m in state.models.values()],
+        "models": [
+            {"name": m.name, "kind": m.kind, "data": json.loads(m.text)} for m in state.models.values()
+        ],
     }
 
 
@@ -55,7 +58,7 @@ def from_json(text: str | bytes) -> State:
 
     Parameters
     ----------
-    text : of the file, at most 8 MiB [-]
+    text : of the file, at most 20 MiB [-]
 
     Returns
     -------
@@ -122,9 +125,27 @@ def _configuration(data: dict[str, Any]) -> Configuration:
 
 
 def _upload(data: dict[str, Any]) -> Upload:
-    if set(data) != {"name", "kind", "text"}:
-        raise ValueError("a saved model has name, kind and text")
-    return Upload(**data)
+    if set(data) != {"name", "kind", "data"}:
+        raise ValueError("a saved model has name, kind and data")
+    return Upload(name=data["name"], kind=data["kind"], text=compact(data["data"]))
+
+
+def compact(data: Any) -> str:
+    """Data as JSON without blanks.
+
+    Raises
+    ------
+    ValueError : it is nested too deep, or holds a number that JSON cannot
+
+    Examples
+    --------
+    >>> compact({"a": [1, 2]})
+    '{"a":[1,2]}'
+    """
+    try:
+        return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        raise ValueError("the model's data is nested too deep") from None
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
@@ -176,7 +197,9 @@ def _text(value: Any) -> str:
 
 
 def _packed(state: State) -> str:
-    text = json.dumps(_plain(state), ensure_ascii=False, separators=(",", ":")).encode()
+    if sum(len(m.text) for m in state.models.values()) > MOST_PACKED:
+        raise ValueError("an uploaded model is too large for a link; save a file instead")
+    text = compact(_plain(state)).encode()
     return f"{PACKED}=" + base64.urlsafe_b64encode(zlib.compress(text, 9)).decode().rstrip("=")
 
 

@@ -18,7 +18,8 @@ from vramlib.specs import ModelSpec
 
 ENDINGS = {"config": ".json", "gguf": ".gguf", "safetensors": ".safetensors"}
 LONGEST_NAME = 80
-MOST_CHARACTERS = 2 << 20  # of the text that a state keeps of one model
+MOST_CHARACTERS = 4 << 20  # of the text that a state keeps of one model
+LONGEST_MESSAGE = 300
 MOST_LAYERS = 2_000
 NOT_A_NAME = re.compile(r"[^\w.+ -]+", re.ASCII)
 
@@ -111,11 +112,25 @@ def model(name: str, uploads: Mapping[str, Upload]) -> ModelSpec:
 def _spec(name: str, kind: str, text: str) -> ModelSpec:
     try:
         built = _READERS[kind](json.loads(text), stem(name))
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError, OverflowError) as problem:
-        raise ValueError(f"{name}: it does not describe a model ({str(problem)[:100]})") from None
+    except ValueError as problem:
+        raise ValueError(short(str(problem))) from None
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError) as problem:
+        raise ValueError(short(f"{name}: it does not describe a model ({problem})")) from None
     if built.num_hidden_layers > MOST_LAYERS:
         raise ValueError(f"{name}: {built.num_hidden_layers:,} layers; {MOST_LAYERS:,} at most are read here")
     return replace(built, name=stem(name), source="")
+
+
+def short(sentence: str) -> str:
+    """One line of bounded length, as a page has room for.
+
+    Examples
+    --------
+    >>> short("two   blanks")
+    'two blanks'
+    """
+    line = " ".join(sentence[: 4 * LONGEST_MESSAGE].split())
+    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
 def _from_config(data: Any, name: str) -> ModelSpec:
@@ -123,7 +138,9 @@ def _from_config(data: Any, name: str) -> ModelSpec:
 
 
 def _from_gguf(data: Any, name: str) -> ModelSpec:
-    return gguf_model.model(GgufFile(metadata=data["metadata"], tensors=_tensors(data)), source=name)
+    warnings = tuple(map(str, data["warnings"]))
+    file = GgufFile(metadata=data["metadata"], tensors=_tensors(data), warnings=warnings)
+    return gguf_model.model(file, source=name)
 
 
 def _from_safetensors(data: Any, name: str) -> ModelSpec:

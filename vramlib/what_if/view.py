@@ -5,18 +5,20 @@ Texts may hold names that an uploaded file brought along: show them as text, nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from vramlib import charts, commands, contract, messages, text
-from vramlib.estimate import estimate
-from vramlib.messages import t
+from vramlib import commands, contract
+from vramlib.messages import retold, t
+from vramlib.report import sections
 from vramlib.specs import BUDGET_FIELDS, Budget, Estimate
 from vramlib.units import show
-from vramlib.what_if import verdict
+from vramlib.what_if import cards, compare, fit_map, sensitivity
+from vramlib.what_if.asked import answer, tried
+from vramlib.what_if.cards import Prices
 from vramlib.what_if.state import State
+from vramlib.what_if.uploads import short
 
-BAD = (ValueError, KeyError, OSError, OverflowError, ZeroDivisionError, TypeError)  # as of a sweep's row
 COUNTS = ("num_blocks", "kv_pool_tokens", "max_model_len_that_fits")
 
 
@@ -32,6 +34,7 @@ def quick(state: State) -> dict[str, Any]:
     ``error``: one line, or ``""``; where it is not empty only ``error`` and ``link`` are there and the page keeps what
     it shows.
     ``bar``: rows of ``charts.part_rows`` (key, part, label, start, end, gib, low, high, both, interval, basis) [GiB],
+    with bytes, size (text), bar (the configuration's name) and place,
     ``total_bytes``, ``card_bytes``, ``headroom_bytes`` [byte], ``fits``, ``verdict`` (sentence),
     ``budget``: [[label, text], …], ``kv``: {tokens, concurrency} as text, ``command``, ``warnings``: [text, …],
     ``settings``: {field: value as resolved}, for every scenario field,
@@ -45,47 +48,65 @@ def quick(state: State) -> dict[str, Any]:
     >>> quick(State().set(tensor_parallel_size=7))["error"][:34]
     'tensor_parallel_size 7 does not di'
     """
-    try:
-        e = answer(state)
-        command = commands.command_line(e.scenario)
-    except BAD as problem:
-        return {"error": text.message(problem), "link": link(state)}
+    e, error = tried(state)
+    if e is None:
+        return {"error": error, "link": link(state)}
     return {
         "error": "",
-        "bar": charts.part_rows(e, messages.parts(state.language)),
+        "bar": compare.bar(e, state, state.current),
         "total_bytes": int(e.total_bytes),
         "card_bytes": int(e.gpu.memory_bytes),
         "headroom_bytes": int(e.headroom_bytes),
         "fits": bool(e.fits),
-        "verdict": verdict.sentence(e, state.language),
+        "verdict": retold("verdict", e.verdict, state.language),
         "budget": budget(e, state.language),
         "kv": kv(e),
-        "command": command,
-        "warnings": list(e.warnings),
+        "command": commands.command_line(e.scenario),
+        "warnings": [short(retold("warning", warning, state.language)) for warning in e.warnings],
         "settings": contract.scenario(e.scenario),
         "link": link(state),
     }
 
 
-def answer(state: State, place: int | None = None, **changes: Any) -> Estimate:
-    """The estimate of one configuration, some of its fields changed.
+def details(state: State, prices: Prices | None = None) -> dict[str, Any]:
+    """The rest of the page, for the current configuration; ``DETAILS`` has each of its pieces apart.
 
     Parameters
     ----------
     state : any [-]
-    place : of the configuration; the current one when not given [-]
-    changes : field to value [-]
+    prices : a reader's own [-]
 
     Returns
     -------
-    The same as ``vramlib.estimate`` of its fields [-]
+    ``error``: one line, or ``""``; where it is not empty nothing else is there.
+    ``map``: rows of ``fit_map.rows``, ``compare``: of ``compare.table``, ``cards``: of ``cards.rows``,
+    ``sensitivity``: of ``sensitivity.rows``, ``why``: Markdown, a heading for each part with its formulas and numbers
+    [-]
 
-    Raises
-    ------
-    ValueError : a value or a combination cannot be used
-    KeyError : no such model or card
+    Examples
+    --------
+    >>> found = details(State().set(gpu="L4"))
+    >>> list(found), found["why"][:17]
+    (['error', 'map', 'compare', 'cards', 'sensitivity', 'why'], '### Model weights')
     """
-    return estimate(**{**state.given(place), **changes})
+    _, error = tried(state)
+    if error:
+        return {"error": error}
+    return {"error": "", **{name: piece(state, prices) for name, piece in DETAILS.items()}}
+
+
+def why(state: State) -> str:
+    """Every formula of the eight parts with its numbers put in, as Markdown."""
+    return sections.formulas(answer(state), state.language)
+
+
+DETAILS: Mapping[str, Callable[[State, Prices | None], Any]] = {
+    "map": lambda state, _: fit_map.rows(state),
+    "compare": lambda state, _: compare.table(state),
+    "cards": cards.rows,
+    "sensitivity": lambda state, _: sensitivity.rows(state),
+    "why": lambda state, _: why(state),
+}
 
 
 def link(state: State) -> str:
