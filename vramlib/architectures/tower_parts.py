@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from vramlib.architectures.attention import linear
 from vramlib.architectures.fields import Fields, whole
 from vramlib.specs import Tensor
 
-PROJ = ("q_proj", "k_proj", "v_proj", "o_proj")
-OUT_PROJ = ("q_proj", "k_proj", "v_proj", "out_proj")
+Tensors = tuple[Tensor, ...]
+FC = ("mlp.fc1", "mlp.fc2")
 GLU = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+LINEARS = ("linear_1", "linear_2")
 
 
 class Section:
@@ -90,6 +91,11 @@ class Section:
         return [whole(v, field=name, name=self.key, least=0) for v in value]
 
     @property
+    def channels(self) -> int:
+        """Channels of an image, three where the file does not say."""
+        return self.size("num_channels", default=3, quiet=True)
+
+    @property
     def text_width(self) -> int:
         """hidden_size of the text model that the projector feeds [element]."""
         return Fields(self.outer).size("hidden_size")
@@ -118,18 +124,18 @@ class Group:
     role: str = "vision"
     count: int = 1
 
-    def plain(self, name: str, *shape: int, split: str = "none") -> tuple[Tensor, ...]:
+    def plain(self, name: str, *shape: int, split: str = "none") -> Tensors:
         """A tensor that weight quantization leaves alone: a convolution, a table, a single number."""
         return (Tensor(name=self.prefix + name, shape=shape, role=self.role, split=split, count=self.count),)
 
-    def norm(self, name: str, width: int, *, bias: bool = True) -> tuple[Tensor, ...]:
-        """A norm's weight, and its bias where it is a LayerNorm."""
+    def norm(self, width: int, *names: str, bias: bool = True) -> Tensors:
+        """The weight of each norm, and its bias where it is a LayerNorm."""
         tails = (".weight", ".bias") if bias else (".weight",)
-        return tuple(t for tail in tails for t in self.plain(name + tail, width))
+        return tuple(t for name in names for tail in tails for t in self.plain(name + tail, width))
 
     def matrix(
         self, name: str, outputs: int, inputs: int, *, bias: bool = True, split: str = "none", fuse: str = ""
-    ) -> tuple[Tensor, ...]:
+    ) -> Tensors:
         """A matrix and its bias; ``fuse`` is made unique to this part of the tower."""
         word = fuse and self.prefix + fuse
         return linear(
@@ -137,21 +143,22 @@ class Group:
             count=self.count,
         )  # fmt: skip
 
-    def conv(self, name: str, *shape: int, bias: bool = True) -> tuple[Tensor, ...]:
-        """A convolution's kernel, [out, in, …], and its bias."""
+    def conv(self, name: str, *shape: int, bias: bool = True, norm: str = "") -> Tensors:
+        """A convolution's kernel, [out, in, …], its bias, and the norm that follows where it is named."""
         tail = self.plain(f"{name}.bias", shape[0]) if bias else ()
-        return self.plain(f"{name}.weight", *shape) + tail
+        after = self.norm(shape[0], norm, bias=False) if norm else ()
+        return self.plain(f"{name}.weight", *shape) + tail + after
 
     def attention(
-        self, width: int, *, prefix: str = "self_attn.", names: tuple[str, str, str, str] = PROJ,
-        bias: bool = False, output_bias: bool | None = None, key_bias: bool | None = None,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+        self, width: int, *, prefix: str = "self_attn.", output: str = "o_proj", bias: bool = False,
+        output_bias: bool | None = None, key_bias: bool | None = None,
+    ) -> Tensors:  # fmt: skip
         """Four square matrices of one attention layer, queries, keys and values fused by engines.
 
         Parameters
         ----------
         width : hidden_size of the tower [element]
-        prefix, names : module names [-]
+        prefix, output : module names of the layer and of its output matrix [-]
         bias : biases of queries, keys and values [-]
         output_bias, key_bias : where they differ from ``bias`` [-]
 
@@ -159,20 +166,52 @@ class Group:
         -------
         The tensors [-]
         """
-        biases = (bias, bias if key_bias is None else key_bias, bias)
-        out: tuple[Tensor, ...] = ()
-        for name, has_bias in zip(names[:3], biases, strict=True):
+        biases = {"q_proj": bias, "k_proj": bias if key_bias is None else key_bias, "v_proj": bias}
+        out: Tensors = ()
+        for name, has_bias in biases.items():
             out += self.matrix(prefix + name, width, width, bias=has_bias, split="out", fuse="qkv_proj")
         last = bias if output_bias is None else output_bias
-        return out + self.matrix(prefix + names[3], width, width, bias=last, split="in")
+        return out + self.matrix(prefix + output, width, width, bias=last, split="in")
+
+    def fused_attention(
+        self, width: int, qkv: str = "attn.qkv", output: str = "attn.proj", *, bias: bool = True,
+        output_bias: bool = True,
+    ) -> Tensors:  # fmt: skip
+        """Attention whose file has queries, keys and values as one matrix, which engines cut by heads."""
+        out = self.matrix(qkv, 3 * width, width, bias=bias, split="out")
+        return out + self.matrix(output, width, width, bias=output_bias, split="in")
+
+    def multihead_attention(self, prefix: str, width: int) -> Tensors:
+        """PyTorch's own attention module, which engines leave whole."""
+        out = self.plain(prefix + "in_proj_weight", 3 * width, width)
+        out += self.plain(prefix + "in_proj_bias", 3 * width)
+        return out + self.matrix(prefix + "out_proj", width, width)
 
     def mlp(
-        self, width: int, inner: int, *, names: tuple[str, ...] = ("mlp.fc1", "mlp.fc2"), bias: bool = True,
-        split: bool = True,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Up and down matrices, or gate, up and down where three names are given."""
-        cut, fuse = "out" if split else "none", "gate_up_proj" if split and len(names) == 3 else ""
-        out: tuple[Tensor, ...] = ()
+        self, width: int, inner: int, outputs: int | None = None, *, names: tuple[str, ...] = FC,
+        bias: bool = True, split: bool = True,
+    ) -> Tensors:  # fmt: skip
+        """Up and down matrices, or gate, up and down where three names are given.
+
+        Parameters
+        ----------
+        width, inner : inputs, and width between the matrices [element]
+        outputs : where they differ from the inputs, as in a projector [element]
+        names : of the matrices [-]
+        bias : biases of all of them [-]
+        split : whether engines cut them [-]
+
+        Returns
+        -------
+        The tensors [-]
+        """
+        first, second = ("out", "in") if split else ("none", "none")
+        fuse = "gate_up_proj" if split and len(names) == 3 else ""
+        out: Tensors = ()
         for name in names[:-1]:
-            out += self.matrix(name, inner, width, bias=bias, split=cut, fuse=fuse)
-        return out + self.matrix(names[-1], width, inner, bias=bias, split="in" if split else "none")
+            out += self.matrix(name, inner, width, bias=bias, split=first, fuse=fuse)
+        return out + self.matrix(names[-1], outputs or width, inner, bias=bias, split=second)
+
+
+PROJECTOR = Group("multi_modal_projector.", "projector")
+Build = Callable[[Section], Tensors]

@@ -1,24 +1,39 @@
-"""Vision encoders: one function each, from their section of config.json to every tensor they store."""
+"""Vision encoders that several families share: one function each, to every tensor they store.
+
+Source: transformers 5.23, models/{siglip,siglip2,clip,pixtral,internvl}/modeling_*.py; what is split: vLLM,
+model_executor/models/{siglip,clip,pixtral,intern_vit}.py.
+"""
 
 from __future__ import annotations
 
-from vramlib.architectures.tower_parts import GLU, OUT_PROJ, Group, Section
-from vramlib.specs import Tensor
+from collections.abc import Mapping
+
+from vramlib.architectures.tower_parts import GLU, Build, Group, Section, Tensors
 
 
-def _encoder(s: Section, prefix: str, width: int, inner: int) -> tuple[Tensor, ...]:
+def clip_layers(s: Section, prefix: str, width: int, inner: int) -> Tensors:
+    """Layers of CLIP's ViT, and of others made after it.
+
+    Parameters
+    ----------
+    s : ``vision_config`` [-]
+    prefix : start of the tensors' names [-]
+    width, inner : hidden_size and intermediate_size [element]
+
+    Returns
+    -------
+    The layers' tensors [-]
+    """
     g = Group(prefix, count=s.size("num_hidden_layers"))
     return (
-        *g.norm("layer_norm1", width),
-        *g.attention(width, names=OUT_PROJ, bias=True),
-        *g.norm("layer_norm2", width),
+        *g.norm(width, "layer_norm1"),
+        *g.attention(width, output="out_proj", bias=True),
+        *g.norm(width, "layer_norm2"),
         *g.mlp(width, inner),
     )
 
 
-def siglip(
-    s: Section, prefix: str = "vision_tower.vision_model.", *, pooled: bool = True
-) -> tuple[Tensor, ...]:
+def siglip(s: Section, prefix: str = "vision_tower.vision_model.", *, pooled: bool = True) -> Tensors:
     """SigLIP: the ViT of Gemma 3, Granite-Vision, LLaVA-OneVision; with ``num_patches``, SigLIP 2 (LFM2-VL).
 
     Parameters
@@ -30,39 +45,24 @@ def siglip(
     Returns
     -------
     The tower's tensors [-]
-
-    Source
-    ------
-    transformers 5.23, models/siglip and siglip2 modeling_*.py;
-    vLLM, model_executor/models/siglip.py (what is split).
     """
     width, inner, patch = s.size("hidden_size"), s.size("intermediate_size"), s.size("patch_size", default=16)
-    channels, e = s.size("num_channels", default=3, quiet=True), Group(prefix + "embeddings.")
+    top, head = Group(prefix), Group(prefix + "head.")
     if s.fields.model_type.startswith("siglip2"):
-        out = e.matrix("patch_embedding", width, channels * patch * patch)
+        out = top.matrix("embeddings.patch_embedding", width, s.channels * patch * patch)
         places = s.size("num_patches", default=256)
     else:
-        out = e.conv("patch_embedding", width, channels, patch, patch)
+        out = top.conv("embeddings.patch_embedding", width, s.channels, patch, patch)
         places = (s.size("image_size") // patch) ** 2
-    out += e.plain("position_embedding.weight", places, width)
-    out += _encoder(s, prefix + "encoder.layers.*.", width, inner)
-    out += Group(prefix).norm("post_layernorm", width)
-    return out + (_pooling_head(prefix + "head.", width, inner) if s.flag("vision_use_head", pooled) else ())
+    out += top.plain("embeddings.position_embedding.weight", places, width)
+    out += clip_layers(s, prefix + "encoder.layers.*.", width, inner) + top.norm(width, "post_layernorm")
+    if s.flag("vision_use_head", pooled):
+        out += head.plain("probe", 1, 1, width) + head.multihead_attention("attention.", width)
+        out += head.norm(width, "layernorm") + head.mlp(width, inner)
+    return out
 
 
-def _pooling_head(prefix: str, width: int, inner: int) -> tuple[Tensor, ...]:
-    g = Group(prefix)
-    return (
-        *g.plain("probe", 1, 1, width),
-        *g.plain("attention.in_proj_weight", 3 * width, width),
-        *g.plain("attention.in_proj_bias", 3 * width),
-        *g.matrix("attention.out_proj", width, width),
-        *g.norm("layernorm", width),
-        *g.mlp(width, inner),
-    )
-
-
-def clip(s: Section, prefix: str = "vision_tower.vision_model.") -> tuple[Tensor, ...]:
+def clip(s: Section, prefix: str = "vision_tower.vision_model.") -> Tensors:
     """CLIP's ViT, as LLaVA uses it.
 
     Parameters
@@ -73,28 +73,19 @@ def clip(s: Section, prefix: str = "vision_tower.vision_model.") -> tuple[Tensor
     Returns
     -------
     The tower's tensors [-]
-
-    Source
-    ------
-    transformers 5.23, models/clip/modeling_clip.py; vLLM, model_executor/models/clip.py (what is split).
     """
-    width, patch = s.size("hidden_size"), s.size("patch_size")
-    channels, e, top = (
-        s.size("num_channels", default=3, quiet=True),
-        Group(prefix + "embeddings."),
-        Group(prefix),
-    )
+    width, patch, top = s.size("hidden_size"), s.size("patch_size"), Group(prefix)
     return (
-        *e.plain("class_embedding", width),
-        *e.conv("patch_embedding", width, channels, patch, patch, bias=False),
-        *e.plain("position_embedding.weight", (s.size("image_size") // patch) ** 2 + 1, width),
-        *top.norm("pre_layrnorm", width),
-        *_encoder(s, prefix + "encoder.layers.*.", width, s.size("intermediate_size")),
-        *top.norm("post_layernorm", width),
+        *top.plain("embeddings.class_embedding", width),
+        *top.conv("embeddings.patch_embedding", width, s.channels, patch, patch, bias=False),
+        *top.plain("embeddings.position_embedding.weight", (s.size("image_size") // patch) ** 2 + 1, width),
+        *top.norm(width, "pre_layrnorm"),
+        *clip_layers(s, prefix + "encoder.layers.*.", width, s.size("intermediate_size")),
+        *top.norm(width, "post_layernorm"),
     )
 
 
-def pixtral(s: Section, prefix: str = "vision_tower.") -> tuple[Tensor, ...]:
+def pixtral(s: Section, prefix: str = "vision_tower.") -> Tensors:
     """Pixtral's ViT: rotary positions, RMS norms, a gated MLP and no biases.
 
     Parameters
@@ -105,27 +96,21 @@ def pixtral(s: Section, prefix: str = "vision_tower.") -> tuple[Tensor, ...]:
     Returns
     -------
     The tower's tensors [-]
-
-    Source
-    ------
-    transformers 5.23, models/pixtral/modeling_pixtral.py;
-    vLLM, model_executor/models/pixtral.py (what is split).
     """
     width, inner = s.size("hidden_size", default=1024), s.size("intermediate_size", default=4096)
-    patch, channels = s.size("patch_size", default=16), s.size("num_channels", default=3, quiet=True)
-    top = Group(prefix)
+    patch, top = s.size("patch_size", default=16), Group(prefix)
     g = Group(prefix + "transformer.layers.*.", count=s.size("num_hidden_layers", default=24))
     return (
-        *top.conv("patch_conv", width, channels, patch, patch, bias=False),
-        *top.norm("ln_pre", width, bias=False),
-        *g.norm("attention_norm", width, bias=False),
+        *top.conv("patch_conv", width, s.channels, patch, patch, bias=False),
+        *top.norm(width, "ln_pre", bias=False),
+        *g.norm(width, "attention_norm", bias=False),
         *g.attention(width, prefix="attention."),
-        *g.norm("ffn_norm", width, bias=False),
+        *g.norm(width, "ffn_norm", bias=False),
         *g.mlp(width, inner, names=tuple(n.replace("mlp", "feed_forward") for n in GLU), bias=False),
     )
 
 
-def intern(s: Section, prefix: str = "vision_tower.") -> tuple[Tensor, ...]:
+def intern(s: Section, prefix: str = "vision_tower.") -> Tensors:
     """InternViT with layer scales, named as in transformers; the original's ``attn.qkv`` adds up to the same.
 
     Parameters
@@ -136,89 +121,50 @@ def intern(s: Section, prefix: str = "vision_tower.") -> tuple[Tensor, ...]:
     Returns
     -------
     The tower's tensors [-]
-
-    Source
-    ------
-    transformers 5.23, models/internvl/modeling_internvl.py;
-    vLLM, model_executor/models/intern_vit.py (what is split).
     """
-    width, e = s.size("hidden_size"), Group(prefix + "embeddings.")
+    width, top = s.size("hidden_size"), Group(prefix + "embeddings.")
     image, patch = s.size("image_size", default=448), s.size("patch_size", default=14)
-    channels = s.size("num_channels", default=3, quiet=True)
     g = Group(prefix + "encoder.layer.*.", count=s.size("num_hidden_layers"))
     bias, rms = s.flag("qkv_bias", s.flag("attention_bias", False)), s.fields.get("norm_type") == "rms_norm"
-    out = e.plain("cls_token", 1, 1, width)
+    out = top.plain("cls_token", 1, 1, width)
     if s.flag("use_absolute_position_embeddings", True):
-        out += e.plain("position_embeddings", 1, (image // patch) ** 2 + 1, width)
-    out += e.conv("patch_embeddings.projection", width, channels, patch, patch)
-    names = ("q_proj", "k_proj", "v_proj", "projection_layer")
-    out += g.attention(width, prefix="attention.", names=names, bias=bias, output_bias=True)
+        out += top.plain("position_embeddings", 1, (image // patch) ** 2 + 1, width)
+    out += top.conv("patch_embeddings.projection", width, s.channels, patch, patch)
+    out += g.attention(width, prefix="attention.", output="projection_layer", bias=bias, output_bias=True)
     if s.flag("qk_normalization", s.flag("use_qk_norm", False)):
-        out += g.norm("attention.q_norm", width, bias=False) + g.norm("attention.k_norm", width, bias=False)
+        out += g.norm(width, "attention.q_norm", "attention.k_norm", bias=False)
     out += g.mlp(width, s.size("intermediate_size")) + g.plain("lambda_1", width) + g.plain("lambda_2", width)
-    return (
-        out + g.norm("layernorm_before", width, bias=not rms) + g.norm("layernorm_after", width, bias=not rms)
-    )
+    return out + g.norm(width, "layernorm_before", "layernorm_after", bias=not rms)
 
 
-def moonvit(s: Section, prefix: str = "vision_tower.") -> tuple[Tensor, ...]:
-    """MoonViT of Kimi-VL, and its three-dimensional form in Kimi-K2.5.
+# By the model_type of their own section.
+ENCODERS: Mapping[str, Build] = {
+    "siglip_vision_model": siglip,
+    "siglip2_vision_model": siglip,
+    "clip_vision_model": clip,
+    "pixtral": pixtral,
+    "intern_vit_6b": intern,
+    "internvl_vision": intern,
+}
+
+
+def encoder(s: Section, default: str) -> Tensors:
+    """The encoder that a section names.
 
     Parameters
     ----------
     s : ``vision_config`` [-]
-    prefix : start of the tensors' names [-]
+    default : the family's own, where the section does not say [-]
 
     Returns
     -------
     The tower's tensors [-]
 
-    Source
+    Raises
     ------
-    transformers 5.23, models/kimi_k25/modeling_kimi_k25.py;
-    vLLM, model_executor/models/kimi_k25_vit.py (what is split).
+    ValueError: an encoder that is not known.
     """
-    width, patch = s.size("vt_hidden_size", "hidden_size"), s.size("patch_size", default=14)
-    inner, top = s.size("vt_intermediate_size", "intermediate_size"), Group(prefix)
-    height, across = s.size("init_pos_emb_height", default=64), s.size("init_pos_emb_width", default=64)
-    layers = s.size("vt_num_hidden_layers", "num_hidden_layers")
-    g = Group(prefix + "encoder.blocks.*.", count=layers)
-    return (
-        *top.conv("patch_embed.proj", width, 3, patch, patch),
-        *top.plain("patch_embed.pos_emb.weight", height, across, width),
-        *g.norm("norm0", width),
-        *g.norm("norm1", width),
-        *g.matrix("wqkv", 3 * width, width, split="out"),
-        *g.matrix("wo", width, width, split="in"),
-        *g.mlp(width, inner, names=("mlp.fc0", "mlp.fc1")),
-        *top.norm("encoder.final_layernorm", width),
-    )
-
-
-def minimax(s: Section, prefix: str = "vision_tower.vision_model.") -> tuple[Tensor, ...]:
-    """MiniMax-M3's ViT: CLIP's layers over patches of two frames, rotary positions.
-
-    Parameters
-    ----------
-    s : ``vision_config`` [-]
-    prefix : start of the tensors' names [-]
-
-    Returns
-    -------
-    The tower's tensors [-]
-
-    Source
-    ------
-    transformers 5.23, models/minimax_m3_vl/modeling_minimax_m3_vl.py.
-    """
-    width, patch = s.size("hidden_size"), s.size("patch_size")
-    frames = s.size(
-        "temporal_patch_size", "img_token_compression_config.temporal_patch_size", default=2, quiet=True
-    )
-    channels = s.size("num_channels", default=3, quiet=True)
-    top = Group(prefix)
-    return (
-        *top.conv("embeddings.proj", width, channels, frames, patch, patch, bias=False),
-        *top.norm("pre_layrnorm", width),
-        *_encoder(s, prefix + "layers.*.", width, s.size("intermediate_size")),
-    )
+    kind = s.fields.model_type or default
+    if kind not in ENCODERS:
+        raise ValueError(f"vision_config: model_type {kind!r} is not known; known: {', '.join(ENCODERS)}")
+    return ENCODERS[kind](s)
