@@ -39,18 +39,18 @@ def strings(tree: ast.AST) -> set[str]:
 
 
 def asked() -> set[str]:
-    """First arguments of every ``t(...)`` and groups of every ``names(...)`` (as ``group.{}``)."""
+    """First arguments of every ``t(...)``, groups of every ``names(...)`` and ``retold(...)`` (as ``group.{}``)."""
     found = set()
     for source in sources():
         for node in ast.walk(ast.parse(source)):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in ("t", "names"):
+            if name in ("t", "names", "retold"):
                 words = strings(node.args[0])
                 found |= (
                     {f"{w}.{{}}" for w in words}
-                    if name == "names"
+                    if name != "t"
                     else {w for w in words if re.match(r"[a-z]+\.[a-z_{]", w)}
                 )
     return found

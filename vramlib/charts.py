@@ -11,6 +11,7 @@ from typing import Any
 
 import altair as alt
 
+from vramlib.messages import names, parts, t
 from vramlib.specs import PART_COLORS
 from vramlib.units import GB, GiB, show
 from vramlib.vega import GREY, page_wide
@@ -23,27 +24,29 @@ BASIS_SHAPES = {"exact": "circle", "measured": "square", "modelled": "diamond"}
 _BAR_TOP, _BAR_BOTTOM = 22, 70
 
 
-def parts_bar(estimate: Any, *, labels: Mapping[str, str] | None = None, title: str = "") -> alt.LayerChart:
+def parts_bar(
+    estimate: Any, *, labels: Mapping[str, str] | None = None, title: str = "", language: str = "en"
+) -> alt.LayerChart:
     """The eight parts end to end against the card's memory: what is free, or by how much it is over.
 
     Parameters
     ----------
     estimate : its parts, total_bytes and gpu are read [-]
-    labels : names of the parts by key, in another language [-]
+    labels : names of the parts by key, where they are others than the language's [-]
     title : what stands above; the card's name when empty [-]
+    language : of its words, en or vi [-]
 
     Returns
     -------
     A chart as wide as its page [-]
     """
     memory, total = estimate.gpu.memory_bytes, estimate.total_bytes
-    title = title or f"GPU memory on {estimate.gpu.name}"
-    verdict = f"{show(total)} of {show(memory)}: {_left_over(memory - total)}"
-    layers = [
-        _stack(_rows(estimate, labels or {}), max(total, memory)),
-        *_card_line(memory, max(total, memory)),
-    ]
-    layers += _free(total, memory) if total <= memory else _over(total, memory)
+    title = title or t("bar.title", language, card=estimate.gpu.name)
+    left = _left_over(memory - total, language)
+    verdict = t("bar.verdict", language, total=show(total), memory=show(memory), left=left)
+    rows = part_rows(estimate, labels or {}, language)
+    layers = [_stack(rows, max(total, memory), language), *_card_line(memory, max(total, memory), language)]
+    layers += _free(total, memory, language) if total <= memory else _over(total, memory, language)
     return page_wide(alt.layer(*layers), title, verdict, height=100, subtitle=True)
 
 
@@ -60,7 +63,7 @@ def intervals(estimate: Any, *, labels: Mapping[str, str] | None = None, title: 
     -------
     A chart as wide as its page, its axis stretched near zero so that small parts show [-]
     """
-    rows = _rows(estimate, labels or {})
+    rows = part_rows(estimate, labels or {})
     most = max((row["high"] for row in rows), default=0)
     x_axis = alt.Axis(
         title="GiB (square-root scale)", format="~g", values=[tick for tick in _TICKS if tick <= most]
@@ -95,38 +98,47 @@ def intervals(estimate: Any, *, labels: Mapping[str, str] | None = None, title: 
     return page_wide(alt.layer(span, point), title, description, height=34 * len(rows))
 
 
-def context_batch_map(rows: Iterable[Mapping[str, Any]], *, title: str = "") -> alt.LayerChart:
+def context_batch_map(
+    rows: Iterable[Mapping[str, Any]], *, title: str = "", language: str = "en"
+) -> alt.LayerChart:
     """Which contexts and batches fit: the GiB needed where they do, a cross where they do not.
 
     Parameters
     ----------
     rows : each with context_tokens [token], batch_size [-], total_bytes [byte] and fits [-] [-]
     title : what stands above [-]
+    language : of its words, en or vi [-]
 
     Returns
     -------
     A chart as wide as its page [-]
     """
-    cells = [_cell(row) for row in rows]
+    cells = [map_row(row) for row in rows]
     color = alt.Scale(domain=list(VERDICT_COLORS), range=list(VERDICT_COLORS.values()))
-    legend = alt.Legend(title=None, orient="bottom", labelExpr=_MAP_LEGEND)
-    tokens = alt.Axis(
-        labelAngle=0, labelOverlap=True, labelExpr=_TOKENS, title="context of each sequence (tokens)"
+    words = names("map", ("fits", "too_big"), language)
+    legend = alt.Legend(
+        title=None,
+        orient="bottom",
+        labelExpr=f"datum.label == '{FITS}' ? '{words['fits']}' : '{words['too_big']}'",
     )
+    tokens = alt.Axis(labelAngle=0, labelOverlap=True, labelExpr=_TOKENS, title=t("map.context", language))
     base = alt.Chart(alt.Data(values=cells)).encode(
         x=alt.X("context_tokens:O", axis=tokens),
-        y=alt.Y("batch_size:O", sort="descending", title="sequences at once"),
-        tooltip=[alt.Tooltip(f"{name}:N") for name in cells[0]] if cells else [],
+        y=alt.Y("batch_size:O", sort="descending", title=t("map.batch", language)),
+        tooltip=[
+            alt.Tooltip(f"{name}:N", title=title_of)
+            for name, title_of in names("map", _TIPS, language).items()
+        ],
     )
     fill = base.mark_rect(stroke="white", strokeWidth=1).encode(
         color=alt.Color("verdict:N", scale=color, legend=legend)
     )
     text = base.mark_text(color="black", fontSize=11).encode(text="sign:N")
     fitting = sum(cell["verdict"] == FITS for cell in cells)
-    description = f"{fitting} of {len(cells)} combinations of context and batch fit"
+    description = t("map.description", language, fitting=fitting, count=len(cells))
     return page_wide(
         alt.layer(fill, text),
-        title or "What fits",
+        title or t("map.title", language),
         description,
         height=28 * len({cell["batch_size"] for cell in cells}),
     )
@@ -134,14 +146,15 @@ def context_batch_map(rows: Iterable[Mapping[str, Any]], *, title: str = "") -> 
 
 _TICKS = (0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 _TOKENS = "datum.value % 1024 == 0 ? format(datum.value / 1024, 'd') + 'K' : format(datum.value, ',')"
-_MAP_LEGEND = f"datum.label == '{FITS}' ? 'fits (GiB needed)' : '× ' + datum.label"
+_TIPS = ("context_tokens", "batch_size", "needed", "sign")
 
 
-def _rows(estimate: Any, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What the marks and tooltips read, with each part's place in the stack."""
+def part_rows(estimate: Any, labels: Mapping[str, str], language: str = "en") -> list[dict[str, Any]]:
+    """What the marks and tooltips of a bar read, with each part's place in the stack [GiB]."""
     rows, start = [], 0
+    known = parts(language)
     for part in estimate.parts:
-        name = labels.get(part.key, part.name)
+        name = labels.get(part.key, known[part.key])
         low, high = part.low_bytes, part.high_bytes
         span = "" if low == high else f" ({low / GiB:.2f}–{high / GiB:.2f})"
         rows.append(
@@ -156,15 +169,15 @@ def _rows(estimate: Any, labels: Mapping[str, str]) -> list[dict[str, Any]]:
                 "low": low / GiB,
                 "high": high / GiB,
                 "both": f"{part.bytes / GiB:.2f} GiB = {part.bytes / GB:.2f} GB",
-                "interval": f"{show(low)} to {show(high)}",
-                "basis": part.basis,
+                "interval": t("bar.interval", language, low=show(low), high=show(high)),
+                "basis": t(f"basis.{part.basis}", language),
             }
         )
         start += part.bytes
     return rows
 
 
-def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
+def map_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """One field of the map: what it needs, its verdict, and the sign that says so without colour."""
     return {
         "context_tokens": int(row["context_tokens"]),
@@ -175,14 +188,14 @@ def _cell(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tooltips() -> list[alt.Tooltip]:
-    fields = {"part": "part", "both": "size", "interval": "expected", "basis": "basis"}
-    return [alt.Tooltip(f"{name}:N", title=title) for name, title in fields.items()]
+def _tooltips(language: str = "en") -> list[alt.Tooltip]:
+    fields = names("bar", ("part", "both", "interval_tip", "basis"), language)
+    return [alt.Tooltip(f"{name.removesuffix('_tip')}:N", title=title) for name, title in fields.items()]
 
 
-def _stack(rows: list[dict[str, Any]], most_bytes: int) -> alt.Chart:
+def _stack(rows: list[dict[str, Any]], most_bytes: int, language: str) -> alt.Chart:
     """The parts end to end; the legend repeats every size, so it reads as a table."""
-    names = [row["label"] for row in rows]
+    labels = [row["label"] for row in rows]
     legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320, symbolStrokeWidth=0)
     x = alt.X("start:Q", title="GiB", scale=alt.Scale(domain=[0, most_bytes / GiB * 1.01], nice=False))
     chart = alt.Chart(alt.Data(values=rows)).mark_rect(stroke="white", strokeWidth=0.7)
@@ -195,15 +208,16 @@ def _stack(rows: list[dict[str, Any]], most_bytes: int) -> alt.Chart:
             "label:N",
             sort=None,
             legend=legend,
-            scale=alt.Scale(domain=names, range=[COLORS[row["key"]] for row in rows]),
+            scale=alt.Scale(domain=labels, range=[COLORS[row["key"]] for row in rows]),
         ),
-        tooltip=_tooltips(),
+        tooltip=_tooltips(language),
     )
 
 
-def _card_line(memory: int, most_bytes: int) -> list[alt.Chart]:
+def _card_line(memory: int, most_bytes: int, language: str) -> list[alt.Chart]:
     """Where the card ends, with its size written at the line."""
-    data = alt.Chart(alt.Data(values=[{"x": memory / GiB, "text": f"card: {show(memory)}"}]))
+    text = t("bar.card", language, size=show(memory))
+    data = alt.Chart(alt.Data(values=[{"x": memory / GiB, "text": text}]))
     rule = data.mark_rule(color=GREY, strokeWidth=2.5).encode(
         x="x:Q", y=alt.value(4), y2=alt.value(_BAR_BOTTOM + 8)
     )
@@ -212,20 +226,22 @@ def _card_line(memory: int, most_bytes: int) -> list[alt.Chart]:
     return [rule, label.encode(x="x:Q", y=alt.value(11), text="text:N")]
 
 
-def _free(total: int, memory: int) -> list[alt.Chart]:
+def _free(total: int, memory: int, language: str) -> list[alt.Chart]:
     """A dashed frame around what nothing uses."""
-    row = {"from": total / GiB, "to": memory / GiB, "part": "free", "both": show(memory - total)}
+    words = t("bar.free_part", language)
+    row = {"from": total / GiB, "to": memory / GiB, "part": words, "both": show(memory - total)}
     data = alt.Chart(alt.Data(values=[row]))
     frame = data.mark_rect(fillOpacity=0, stroke=GREY, strokeDash=[4, 3])
-    tooltip = [alt.Tooltip("part:N"), alt.Tooltip("both:N", title="size")]
+    tooltip = _tooltips(language)[:2]
     return [
         frame.encode(x="from:Q", x2="to:Q", y=alt.value(_BAR_TOP), y2=alt.value(_BAR_BOTTOM), tooltip=tooltip)
     ]
 
 
-def _over(total: int, memory: int) -> list[alt.Chart]:
+def _over(total: int, memory: int, language: str) -> list[alt.Chart]:
     """A line under what stands beyond the card, with its size."""
-    row = {"from": memory / GiB, "to": total / GiB, "text": f"over by {show(total - memory)}"}
+    words = t("bar.over", language, size=show(total - memory))
+    row = {"from": memory / GiB, "to": total / GiB, "text": words}
     data = alt.Chart(alt.Data(values=[row]))
     y = alt.value(_BAR_BOTTOM + 6)
     line = data.mark_rule(color=VERDICT_COLORS[TOO_BIG], strokeWidth=4).encode(x="from:Q", x2="to:Q", y=y)
@@ -233,5 +249,6 @@ def _over(total: int, memory: int) -> list[alt.Chart]:
     return [line, text.encode(x="to:Q", y=alt.value(_BAR_BOTTOM + 18), text="text:N")]
 
 
-def _left_over(left_bytes: int) -> str:
-    return f"{show(left_bytes)} free" if left_bytes >= 0 else f"{show(-left_bytes)} too much"
+def _left_over(left_bytes: int, language: str) -> str:
+    key = "bar.free" if left_bytes >= 0 else "bar.too_much"
+    return t(key, language, size=show(abs(left_bytes)))

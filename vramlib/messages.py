@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import difflib
 import functools
+import re
+import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ from vramlib._paths import data_dir
 from vramlib.specs import PART_KEYS
 
 LANGUAGES = ("en", "vi")
+LONGEST_RETOLD = 4000  # characters; what is longer is no sentence of ours
 
 
 def t(key: str, language: str = "en", **numbers: Any) -> str:
@@ -79,6 +82,75 @@ def parts(language: str = "en") -> dict[str, str]:
     'Phân mảnh bộ nhớ'
     """
     return names("part", PART_KEYS, language)
+
+
+def retold(group: str, sentence: str, language: str = "en") -> str:
+    """A sentence that the package made in English, in another language: the message of a group that reads like it.
+
+    Warnings, verdicts and names of terms are made where no language is known; their English is found again by
+    its words, and what stands for each ``{name}`` is carried over. Pieces between ``; `` or ``, `` are told one by
+    one. What no message reads like stays as it is.
+
+    Parameters
+    ----------
+    group : first word of the messages' keys [-]
+    sentence : in English [-]
+    language : en or vi [-]
+
+    Returns
+    -------
+    Text [-]
+
+    Examples
+    --------
+    >>> retold("term", "full attention, 32 layers", "vi")
+    'attention kiểu full, 32 lớp'
+    >>> retold("term", "of no message", "vi")
+    'of no message'
+    """
+    if language == LANGUAGES[0] or len(sentence) > LONGEST_RETOLD:
+        return sentence
+    return _retold(sentence, _patterns(group, language))
+
+
+def _retold(sentence: str, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    """Sentences side by side, where each is a message; else the whole; else its pieces, as far as they go."""
+    several = sentence.split("; ")
+    told = [_matched(piece, patterns) for piece in several]
+    if not all(told):
+        told = [_matched(sentence, patterns)]
+    if all(told):
+        return "; ".join(filter(None, told))
+    mark = "; " if len(several) > 1 else ", "
+    pieces = sentence.split(mark)
+    return mark.join(_retold(piece, patterns) for piece in pieces) if len(pieces) > 1 else sentence
+
+
+def _matched(sentence: str, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> str | None:
+    for pattern, words in patterns:
+        if found := pattern.fullmatch(sentence):
+            return words.format(**{name: _retold(text, patterns) for name, text in found.groupdict().items()})
+    return None
+
+
+@functools.cache
+def _patterns(group: str, language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Each message of a group as a pattern of its English, with its words in the language; longest first."""
+    rows = [row for key, row in table().items() if key.startswith(f"{group}.")]
+    rows.sort(key=lambda row: -len(re.sub(r"{\w+}", "", row["en"])))
+    return tuple((_pattern(row["en"]), row[language]) for row in rows)
+
+
+def _pattern(message: str) -> re.Pattern[str]:
+    """A message's English as a pattern: a name ends where the words after it begin, and is never tried again."""
+    pieces = list(string.Formatter().parse(message))
+    names = [name for _, name, *_ in pieces if name]
+    texts = [re.escape(text) for text, *_ in pieces] + [""]
+    pattern = texts[0]
+    for name, after in zip(names, texts[1:], strict=False):
+        last = name == names[-1]
+        pattern += f"(?P<{name}>.+){after}" if last else f"(?>(?P<{name}>.+?){after})"
+    return re.compile(pattern)
 
 
 @functools.cache

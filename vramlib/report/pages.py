@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vramlib import fields, text
 from vramlib.estimate import estimate
+from vramlib.messages import LANGUAGES, t
 from vramlib.report import options, questions, sections
 from vramlib.specs import Estimate
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from vramlib.tables import Table
 
-LANGUAGES = ("en", "vi")
 NAMES = (*fields.NAMES, "language")
 MARK = (
     "# Parameters"  # the first words of the template's own cell of parameters, and of the one papermill adds
@@ -49,13 +49,13 @@ class Page:
 
     def title(self) -> Markdown:
         """Heading, scenario and verdict."""
-        return _markdown(sections.title(self.estimate))
+        return _markdown(sections.title(self.estimate, self.language))
 
     def bar(self) -> altair.LayerChart:
         """The eight parts against the card."""
         from vramlib import charts
 
-        return charts.parts_bar(self.estimate, labels=sections.WORDS.get(self.language))
+        return charts.parts_bar(self.estimate, language=self.language)
 
     def table(self) -> Table:
         """The eight parts with intervals and bases."""
@@ -63,42 +63,44 @@ class Page:
 
     def bases(self) -> Markdown:
         """What the bases mean."""
-        return _markdown(sections.bases(self.estimate))
+        return _markdown(sections.bases(self.estimate, self.language))
 
     def answers(self) -> Table:
         """The workload, the start at the model's limit, the largest context: three answers."""
         from vramlib import tables
 
-        rows = [(a.question, f"**{a.word}**", a.sentence) for a in questions.three(self.asked, self.estimate)]
-        return tables.table(("question", "answer", "why"), rows)
+        found = questions.three(self.asked, self.estimate, self.language)
+        columns = [t(f"ask.{column}", self.language) for column in ("question", "answer", "why")]
+        return tables.table(columns, [(a.question, f"**{a.word}**", a.sentence) for a in found])
 
     def budget(self) -> Table | None:
         """The engine's own sum."""
-        return sections.budget_table(self.estimate)
+        return sections.budget_table(self.estimate, self.language)
 
     def concurrency(self) -> Markdown:
         """What the pool holds."""
-        return _markdown(sections.concurrency(self.estimate))
+        return _markdown(sections.concurrency(self.estimate, self.language))
 
     def fit_map(self) -> altair.LayerChart:
         """Contexts and batches that fit."""
         from vramlib import charts
 
-        return charts.context_batch_map(questions.context_batch_rows(self.asked, self.estimate))
+        rows = questions.context_batch_rows(self.asked, self.estimate)
+        return charts.context_batch_map(rows, language=self.language)
 
     def formulas(self) -> Markdown:
         """Every formula with its numbers."""
-        return _markdown(sections.formulas(self.estimate))
+        return _markdown(sections.formulas(self.estimate, self.language))
 
     def options_heading(self) -> Markdown:
         """What the table of options answers."""
         limit = questions.model_limit(self.estimate)
         reached = questions.starts(self.asked, limit)
-        return _markdown(options.heading(self.estimate, limit_starts=reached))
+        return _markdown(options.heading(self.estimate, limit_starts=reached, language=self.language))
 
     def options(self) -> Table:
         """One changed setting a row, with what it gains."""
-        return options.table(self.asked, self.estimate)
+        return options.table(self.asked, self.estimate, self.language)
 
     def sources(self) -> Markdown:
         """Where the numbers come from."""
@@ -106,11 +108,11 @@ class Page:
 
     def versions(self) -> Table:
         """What the numbers were made with."""
-        return sections.versions(self.estimate)
+        return sections.versions(self.estimate, self.language)
 
     def warnings(self) -> Markdown:
         """What to beware of."""
-        return _markdown(sections.warnings(self.estimate))
+        return _markdown(sections.warnings(self.estimate, self.language))
 
     def results(self) -> None:
         """Put the numbers into the notebook as data, for programs that read it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vramlib.estimate import estimate, workload_pool_bytes
+from vramlib.messages import retold, t
 from vramlib.plan.contexts import alone, longest_context, model_limit, starts
 from vramlib.specs import Estimate
 from vramlib.units import show
@@ -29,13 +30,14 @@ class Answer:
     sentence: str
 
 
-def three(asked: Mapping[str, Any], e: Estimate) -> tuple[Answer, Answer, Answer]:
+def three(asked: Mapping[str, Any], e: Estimate, language: str = "en") -> tuple[Answer, Answer, Answer]:
     """The three questions with their answers.
 
     Parameters
     ----------
     asked : scenario fields as given [-]
     e : their estimate [-]
+    language : of the words, en or vi [-]
 
     Returns
     -------
@@ -43,57 +45,57 @@ def three(asked: Mapping[str, Any], e: Estimate) -> tuple[Answer, Answer, Answer
     """
     limit = model_limit(e)
     longest = longest_context(asked, limit)
-    return _workload(e), _start(asked, e, limit), _longest(e, longest, limit)
+    return _workload(e, language), _start(asked, e, limit, language), _longest(e, longest, limit, language)
 
 
-def _workload(e: Estimate) -> Answer:
-    question, left = "Does the workload fit?", e.headroom_bytes
+def _workload(e: Estimate, language: str) -> Answer:
+    question, left = t("ask.workload", language), e.headroom_bytes
     held = workload_pool_bytes(e.scenario)
     pool = None if e.budget is None or e.budget.kv_pool_bytes is None else max(0, e.budget.kv_pool_bytes)
     if left >= 0 and pool is not None and held > pool:
-        short = f"Its {show(held)} of KV blocks are more than the engine's pool, {show(pool)}."
-        return Answer(question=question, word="no", sentence=f"The card has room, the pool has not. {short}")
-    room = f"{show(left)} stay free" if left >= 0 else f"{show(-left)} too much"
-    size = f"It needs {show(e.total_bytes)} of {show(e.gpu.memory_bytes)}: {room}."
-    return Answer(question=question, word="yes" if left >= 0 else "no", sentence=size)
+        short = t("ask.pool_short", language, held=show(held), pool=show(pool))
+        return Answer(question=question, word=t("ask.no", language), sentence=short)
+    total, memory = show(e.total_bytes), show(e.gpu.memory_bytes)
+    key = "ask.free" if left >= 0 else "ask.too_much"
+    size = t(key, language, total=total, memory=memory, left=show(abs(left)))
+    return Answer(question=question, word=_word(left >= 0, language), sentence=size)
 
 
-def _start(asked: Mapping[str, Any], e: Estimate, limit: int) -> Answer:
+def _word(yes: Any, language: str) -> str:
+    return t("ask.yes" if yes else "ask.no", language)
+
+
+def _start(asked: Mapping[str, Any], e: Estimate, limit: int, language: str) -> Answer:
     at = alone(asked, limit)
-    question = f"Does it start at the model's own limit, {limit:,} tokens?"
-    if e.scenario.engine == "transformers":
-        question = f"Does one sequence of the model's own limit fit, {limit:,} tokens?"
-    return Answer(question=question, word="yes" if at.fits else "no", sentence=_why(at))
+    key = "ask.limit_fits" if e.scenario.engine == "transformers" else "ask.limit_starts"
+    question = t(key, language, limit=f"{limit:,}")
+    return Answer(question=question, word=_word(at.fits, language), sentence=_why(at, language))
 
 
-def _why(at: Estimate) -> str:
+def _why(at: Estimate, language: str) -> str:
     b = at.budget
     if b is None or b.kv_pool_bytes is None or b.kv_bytes_at_max_model_len is None:
-        return f"It would need {show(at.total_bytes)} of {show(at.gpu.memory_bytes)}."
+        total, memory = show(at.total_bytes), show(at.gpu.memory_bytes)
+        return t("ask.would_need", language, total=total, memory=memory)
     if b.kv_pool_bytes <= 0:
-        return f"Weights and buffers alone take {show(-b.kv_pool_bytes)} more than the engine may plan with."
-    need = f"One request of that length takes {show(b.kv_bytes_at_max_model_len)} of KV cache; the pool"
+        return t("ask.over_alone", language, size=show(-b.kv_pool_bytes))
     enough = b.kv_bytes_at_max_model_len <= b.kv_pool_bytes
     if enough and not at.fits:
-        return at.verdict
-    return f"{need} has {show(b.kv_pool_bytes)}." if enough else f"{need} would have {show(b.kv_pool_bytes)}."
+        return retold("verdict", at.verdict, language)
+    key = "ask.pool_has" if enough else "ask.pool_would_have"
+    return t(key, language, need=show(b.kv_bytes_at_max_model_len), pool=show(b.kv_pool_bytes))
 
 
-def _longest(e: Estimate, longest: int, limit: int) -> Answer:
-    starts_or_fits = "fits" if e.scenario.engine == "transformers" else "starts"
-    question = f"What is the largest context that {starts_or_fits}?"
-    if not longest:
-        return Answer(
-            question=question, word="none", sentence="Not even one token can be served on this card."
-        )
-    if longest >= limit:
-        return Answer(
-            question=question, word=f"{longest:,}", sentence="The model's own limit; the card allows it."
-        )
-    share = f"{100 * longest / limit:.0f} %"
-    return Answer(
-        question=question, word=f"{longest:,}", sentence=f"That is {share} of the model's own limit."
+def _longest(e: Estimate, longest: int, limit: int, language: str) -> Answer:
+    question = t(
+        "ask.longest_fits" if e.scenario.engine == "transformers" else "ask.longest_starts", language
     )
+    if not longest:
+        return Answer(question=question, word=t("ask.none", language), sentence=t("ask.no_token", language))
+    sentence = t("ask.share_of_limit", language, share=f"{100 * longest / limit:.0f} %")
+    if longest >= limit:
+        sentence = t("ask.own_limit", language)
+    return Answer(question=question, word=f"{longest:,}", sentence=sentence)
 
 
 def contexts(limit: int) -> tuple[int, ...]:
