@@ -194,14 +194,10 @@ def _text(file_name: str, data: bytes, language: str, beside: Upload | str | Non
 
 def _called(file_name: str, config: Mapping[str, Any]) -> str:
     """A plain config.json is called as its model is, where it says so."""
-    own = config.get("_name_or_path")
-    return (
-        own
-        if isinstance(own, str)
-        and own.strip("./ ")
-        and stem(clean(file_name, "config")) in ("config", "model")
-        else file_name
-    )
+    if stem(clean(file_name, "config")) not in ("config", "model"):
+        return file_name
+    own = (config.get(key) for key in ("_name_or_path", "model_type"))
+    return next((name for name in own if isinstance(name, str) and name.strip("./ ")), file_name)
 
 
 def _no_constant(name: str) -> Any:

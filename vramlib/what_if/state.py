@@ -200,10 +200,19 @@ class State:
         ValueError : it describes no model
         """
         model.spec()
+        model = self._apart(model)
         changed = self.set(model=model.name, quantization=None, dtype=None)
         named = {c.fields["model"] for c in changed.configurations}
         kept = {name: one for name, one in self.models.items() if name in named and name != model.name}
         return replace(changed, models={**kept, model.name: model})
+
+    def _apart(self, model: Upload) -> Upload:
+        """The upload under a name that no other model of this state has."""
+        for number in range(2, MOST_MODELS + 3):
+            if self.models.get(model.name, model) == model:
+                break
+            model = replace(model, name=uploads.numbered(model, number))
+        return model
 
     def to_json(self) -> str:
         """The state as a small JSON file."""

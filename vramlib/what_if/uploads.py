@@ -84,6 +84,18 @@ def stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
+def numbered(upload: Upload, number: int) -> str:
+    """Its name with a number before the ending.
+
+    Examples
+    --------
+    >>> numbered(Upload(name="mine.json", kind="config", text="{}"), 2)
+    'mine-2.json'
+    """
+    bare = re.sub(r"-\d$", "", stem(upload.name))[: LONGEST_NAME - 20]
+    return clean(f"{bare}-{number}{ENDINGS[upload.kind]}", upload.kind)
+
+
 def model(name: str, uploads: Mapping[str, Upload]) -> ModelSpec:
     """The model of that name: one of the uploads, else of the catalogue; never a file of this machine.
 
