@@ -157,6 +157,30 @@ def report(parameters: tuple[tuple[str, str], ...], out: Path | None) -> None:
 
 
 @main.command()
+@click.argument("grid", metavar="GRID.yaml|GRID.csv", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="folder of the batch  [reports/GRID]")
+@click.option(
+    "--jobs", "workers", type=click.IntRange(1, 256), help="reports at once  [one a core, at most 8]"
+)
+@click.option("--scheduler", metavar="ADDRESS", help="of a dask.distributed cluster to use instead")
+@click.option(
+    "--compare", "previous", metavar="PREVIOUS", type=click.Path(path_type=Path), help="an earlier batch"
+)
+@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of reports and index  [en]")
+@click.option("--yes", is_flag=True, help="do not ask before more than 500 reports")
+@click.pass_context
+def reports(context: click.Context, grid: Path, **given: Any) -> None:
+    """A report for each scenario of a grid.
+
+    GRID is as for vram sweep. Writes a folder a report, index.html, summary.csv, and with --compare changes.csv.
+    Finished reports are kept; what is missing or changed is made. Exit status 1: a report failed.
+    """
+    from vramlib import cli_reports
+
+    context.exit(cli_reports.reports(grid, **given))
+
+
+@main.command()
 @click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of Lab's own menus  [en]")
 @click.argument("lab_arguments", metavar="[-- LAB ARGUMENTS]", nargs=-1)
 def lab(language: str, lab_arguments: tuple[str, ...]) -> None:
