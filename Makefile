@@ -57,7 +57,7 @@ refresh: $(STAMP)  ## run every notebook and store it as the tests expect
 
 lock: $(STAMP)  ## names and versions that `make` installs, from the bounds of pyproject.toml
 	uv pip compile --quiet --universal --upgrade --no-header --no-annotate --no-emit-index-url \
-	    --extra test --extra lint --extra hub pyproject.toml -o requirements.lock
+	    --extra test --extra lint --extra hub --extra cluster pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment and what was built
 	rm -rf .venv .venv-torch build dist .mypy_cache .pytest_cache .ruff_cache

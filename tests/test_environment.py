@@ -42,7 +42,7 @@ def test_every_dependency_has_an_upper_bound(project: dict) -> None:
     assert unbounded == []
 
 
-@pytest.mark.parametrize("group", ["core", "test", "lint", "hub"])
+@pytest.mark.parametrize("group", ["core", "test", "lint", "hub", "cluster"])
 def test_lock_holds_a_version_inside_every_range(root: Path, project: dict, group: str) -> None:
     lines = project["dependencies"] if group == "core" else project["optional-dependencies"][group]
     locked: dict[str, list[str]] = {}
