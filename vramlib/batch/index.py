@@ -64,7 +64,12 @@ class Cell:
 
 
 def page(
-    results: Sequence[Result], gone: Iterable[Mapping[str, str]], language: str = "en", previous: str = ""
+    results: Sequence[Result],
+    gone: Iterable[Mapping[str, str]] = (),
+    language: str = "en",
+    *,
+    name: str = "",
+    previous: str = "",
 ) -> str:
     """The index as a whole HTML document.
 
@@ -73,6 +78,7 @@ def page(
     results : of each job, in the order of the grid [-]
     gone : rows of an earlier batch that this one does not have [-]
     language : en or vi [-]
+    name : of the batch [-]
     previous : the earlier batch's name; empty when none was compared [-]
 
     Returns
@@ -86,7 +92,7 @@ def page(
     return _PAGE.format(
         language=language,
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_hash(script)}'",
-        title=t("batch.title", language),
+        title=_text(t("batch.title", language, name=name)),
         style=style,
         body="\n".join(body),
         script=script,
@@ -108,10 +114,12 @@ def _heads(
 ) -> Iterator[str]:
     """What a reader should know before the table."""
     verdicts = [verdict(r) for r in results]
-    numbers = {name: f"{verdicts.count(name):,}" for name in RANKS}
-    yield f"<p><strong>{t('batch.counts', language, total=f'{len(results):,}', **numbers)}</strong></p>"
-    if WAITING in verdicts:
-        yield f"<p>{t('batch.stopped', language, waiting=numbers[WAITING])}</p>"
+    counts = {kind: verdicts.count(kind) for kind in RANKS}
+    told = ", ".join(t(f"batch.count_{kind}", language, count=f"{n:,}") for kind, n in counts.items() if n)
+    total = t("batch.total", language, count=f"{len(results):,}")
+    yield f"<p><strong>{_text(total)}: {_text(told)}</strong></p>"
+    if counts[WAITING]:
+        yield f"<p>{t('batch.stopped', language)}</p>"
     same = " · ".join(f"{name} {value}" for name, value in _same(results).items())
     if same:
         yield f"<p>{t('batch.same', language)}: {_text(same)}</p>"
@@ -158,10 +166,8 @@ def _table(results: Sequence[Result], language: str, previous: str) -> Iterator[
     same = _same(results)
     names = [*summary.given_names(results), *summary.noted_names(results)]
     differ = [name for name in names if name != "model" and name not in same]
-    heads = ["number", "model", *differ, "verdict", "needs", "free", "pool", "at_once"]
-    heads += ["change"] if previous else []
-    own = {"number", "verdict", "needs", "free", "pool", "at_once", "change", "numbers"}
-    titles = [t(f"batch.{head}", language) if head in own else head for head in [*heads, "numbers"]]
+    own = ["verdict", *(["change"] if previous else []), "needs", "free", "pool", "at_once", "why", "data"]
+    titles = [t("batch.number", language), "model", *differ, *(t(f"batch.{head}", language) for head in own)]
     buttons = "".join(
         f'<th scope="col"><button type="button">{_text(title)}</button></th>' for title in titles[:-1]
     )
@@ -176,13 +182,8 @@ def _table(results: Sequence[Result], language: str, previous: str) -> Iterator[
 def _row(result: Result, differ: Sequence[str], language: str, compared: bool) -> str:
     cells = [Cell(inside=str(result.job.number), key=result.job.number, kind="number"), _model(result)]
     cells += [_given(_asked(result, name)) for name in differ]
-    cells += [_verdict(result, language), *_numbers(result.answer)]
-    cells += [_change(result.change, language)] if compared else []
-    if result.page:
-        link = f'<a href="{quote(result.job.folder)}/{ESTIMATE}">JSON</a>'
-        cells.append(Cell(inside=link))
-    else:
-        cells.append(Cell(inside=""))
+    cells += [_verdict(result, language), *([_change(result.change, language)] if compared else [])]
+    cells += [*_numbers(result.answer), _why(result, language), _data(result)]
     tags = ["th" if place == 1 else "td" for place in range(len(cells))]
     return "<tr>" + "".join(map(_html, cells, tags)) + "</tr>"
 
@@ -210,13 +211,22 @@ def _given(value: str) -> Cell:
 
 
 def _verdict(result: Result, language: str) -> Cell:
-    """The verdict, which condition does not hold, or the error."""
     kind = verdict(result)
-    told = f"{MARKS[kind]} {t(f'batch.{kind}', language)}"
-    why = ", ".join(t(f"batch.missing_{name}", language) for name in result.job.missing)
-    more = result.error or (why if kind == "unfits" else "")
-    inside = _text(f"{told}: {more}" if more else told)
-    return Cell(inside=inside, key=f"{RANKS[kind]} {more}", kind=f"verdict {kind}")
+    return Cell(
+        inside=f"{MARKS[kind]} {t(f'batch.{kind}', language)}", key=RANKS[kind], kind=f"verdict {kind}"
+    )
+
+
+def _why(result: Result, language: str) -> Cell:
+    """Which condition of the verdict does not hold, or the error."""
+    missing = result.job.missing if result.answer else ()
+    why = result.error or "; ".join(t(f"batch.missing_{name}", language) for name in missing)
+    return Cell(inside=_text(why), key=why.casefold() or None, kind="why")
+
+
+def _data(result: Result) -> Cell:
+    link = f'<a href="{quote(result.job.folder)}/{ESTIMATE}">JSON</a>'
+    return Cell(inside=link if result.page else "")
 
 
 def _numbers(answer: Mapping[str, Any]) -> Iterator[Cell]:

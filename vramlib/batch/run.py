@@ -170,7 +170,8 @@ def _written(
         store.write(out / changes.NAME, summary.csv_text(changes.columns(asked), [*changed, *lost]))
     else:
         (out / changes.NAME).unlink(missing_ok=True)
-    store.write(out / index.NAME, index.page(found, gone, language, str(previous or "")))
+    page = index.page(found, gone, language, name=out.resolve().name, previous=str(previous or ""))
+    store.write(out / index.NAME, page)
     return Batch(results=tuple(found), index=out / index.NAME)
 
 
