@@ -15,11 +15,10 @@ SHARES = (*(n / 100 for n in range(30, 100, 5)), 0.92, 0.98)
 TOKENS = powers(16, 131_072)
 TENSOR, PIPELINE = powers(1, 32), (1, 2, 3, 4, 6, 8, 12, 16)
 LONGEST = 1_048_576  # tokens; where a model names no limit
+# Versions between which an engine's memory moved; in the others nothing that is known here did.
 VERSIONS = {
-    "vllm": ("0.6.6", "0.8.5", "0.10.2", "0.11.2", "0.16.0", "0.19.0", "0.19.1", "0.25.0", "0.33.0"),
-    "sglang": ("0.5.0", "0.5.23"),
-    "transformers": ("4.57.0", "5.23.0"),
-    "llama.cpp": ("b5000", "b6000", "b9000"),
+    "vllm": ("0.6.6", "0.8.5", "0.10.2", "0.11.2", "0.16.0", "0.19.0", "0.21.0", "0.25.0", "0.33.0"),
+    "llama.cpp": ("b6000", "b9600"),
 }
 GGUF_TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 # From wide to narrow, as a step on the slider of a choice reads.
@@ -38,16 +37,16 @@ CACHES = {
 ATTENTION = ("eager", "sdpa", "flash_attention_2")
 TRUTH = (False, True)
 WORKLOAD = ("batch_size", "prompt_tokens", "new_tokens")
-_ALWAYS = ("gpu", "engine", "engine_version", "quantization")
+_ALWAYS = ("gpu", "engine", "quantization")
 # Which of the controls an engine reads, in the order of the page.
 READ = {
     "vllm": (
-        *_ALWAYS, "kv_cache_dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
+        *_ALWAYS, "engine_version", "kv_cache_dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
         "gpu_memory_utilization", "enforce_eager", "tensor_parallel_size", "pipeline_parallel_size",
         "num_processes", *WORKLOAD,
     ),
     "sglang": (
-        *_ALWAYS, "kv_cache_dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
+        *_ALWAYS, "kv_cache_dtype", "max_model_len", "max_num_batched_tokens",
         "gpu_memory_utilization", "enforce_eager", "tensor_parallel_size", "pipeline_parallel_size",
         "num_processes", *WORKLOAD,
     ),
@@ -55,8 +54,8 @@ READ = {
         *_ALWAYS, "kv_cache_dtype", "attn_implementation", "tensor_parallel_size", "num_processes", *WORKLOAD,
     ),
     "llama.cpp": (
-        *_ALWAYS, "cache_type_k", "cache_type_v", "max_model_len", "n_seq_max", "n_ubatch", "n_gpu_layers",
-        "flash_attn", "tensor_parallel_size", "num_processes", *WORKLOAD,
+        *_ALWAYS, "engine_version", "cache_type_k", "cache_type_v", "max_model_len", "n_seq_max", "n_ubatch",
+        "n_gpu_layers", "flash_attn", "tensor_parallel_size", "num_processes", *WORKLOAD,
     ),
 }  # fmt: skip
 

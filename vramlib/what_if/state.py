@@ -115,6 +115,11 @@ class State:
         """Fields of the current configuration, as given."""
         return self.configurations[self.current].fields
 
+    @property
+    def model(self) -> Upload | str:
+        """The current configuration's model: the upload, or its name in the catalogue."""
+        return self.models.get(self.fields["model"], self.fields["model"])
+
     def given(self, place: int | None = None) -> dict[str, Any]:
         """What ``vramlib.estimate`` is asked for a configuration: its fields, its model built, the longest that starts.
 

@@ -175,12 +175,19 @@ def to_link(state: State) -> str:
     >>> to_link(State().set(gpu="L4", max_model_len=8192))
     'model=Llama-3.1-8B&gpu=L4&max_model_len=8192'
     """
-    link = _readable(state) if len(state.configurations) == 1 and not state.models else _packed(state)
+    link = _readable(state) if _is_plain(state) else _packed(state)
     if len(link) > LONGEST_LINK:
         raise ValueError(
             f"this is too much for a link ({len(link):,} characters; {LONGEST_LINK:,} work); save a file instead"
         )
     return link
+
+
+def _is_plain(state: State) -> bool:
+    """One configuration of the catalogue; a list of one length has no text that is not a number's."""
+    values = state.configurations[0].fields.values()
+    one_length = any(isinstance(v, tuple) and len(v) == 1 for v in values)
+    return len(state.configurations) == 1 and not state.models and not one_length
 
 
 def _readable(state: State) -> str:
@@ -192,7 +199,7 @@ def _readable(state: State) -> str:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return ";".join(map(str, value)) + (";" if len(value) == 1 else "")
+        return ";".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -227,6 +234,8 @@ def from_link(text: str) -> State:
     if len(part) > LONGEST_LINK:
         raise ValueError(f"the link has {len(part):,} characters; {LONGEST_LINK:,} at most are read")
     try:
+        if not part:
+            raise ValueError
         pairs = parse_qsl(part, keep_blank_values=True, strict_parsing=True, max_num_fields=100)
     except ValueError:
         raise ValueError("no state is in this link; it ends in #model=… or #z=…") from None
