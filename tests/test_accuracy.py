@@ -106,6 +106,7 @@ def test_refitted_constants_agree_with_the_shipped_ones() -> None:
         ("sampler_bytes_per_logit", "0.19.0", 0.02),
         ("sampler_bytes_per_logit", "0.11.0", 0.02),
         ("forward_hidden_factor", "0.19.0", 0.06),
+        ("cuda_graph_bytes_per_kernel", "0.19.0", 0.001),
     ):
         row = engines.engine("vllm", version).constants[name]
         assert new[name, row["from"]]["value"] == pytest.approx(row["value"], rel=share)
@@ -147,3 +148,46 @@ def test_more_of_a_charged_figure_is_less_pool() -> None:
     assert found is not None
     low, high = bounds.of(s, found)["kv_pool"]
     assert low < found.kv_pool_bytes < high
+
+
+BAD_ROWS = {
+    "a model that nobody knows": {"model": "no-such-model-at-all"},
+    "a figure that is no number": {"measured_kv_pool_gib": "about 3"},
+    "a card of no memory": {"gpu": "H100-80GB", "gpu_memory_bytes": "-1"},
+    "a word that is no use": {"use": "perhaps"},
+    "a version that cannot be read": {"engine_version": "latest"},
+}
+
+
+@pytest.mark.parametrize("words", BAD_ROWS)
+def test_one_bad_row_is_named_and_takes_no_other_with_it(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (data_dir() / "runs" / "sglang.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    bad = next(r for r in rows if r["use"] == "scored") | {"run_id": "bad"} | BAD_ROWS[words]
+    columns = list(rows[0]) + [k for k in bad if k not in rows[0]]
+    (tmp_path / "runs").mkdir()
+    with (tmp_path / "runs" / "sglang.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, restval="")
+        writer.writeheader()
+        writer.writerows([bad, *rows])
+    before = [(c.run.run_id, c.measure, c.predicted) for c in accuracy.ledger("sglang")]
+    monkeypatch.setattr(runs, "data_dir", lambda: tmp_path)
+    accuracy.problems.cache_clear()
+    accuracy.ledger.cache_clear()
+    try:
+        assert list(accuracy.problems("sglang")) == ["bad"]
+        assert [(c.run.run_id, c.measure, c.predicted) for c in accuracy.ledger("sglang")] == before
+    finally:
+        accuracy.problems.cache_clear()
+        accuracy.ledger.cache_clear()
+
+
+def test_a_variable_of_the_launch_is_part_of_its_scenario() -> None:
+    """These logs say that the estimate of the graphs was made and not taken from the pool."""
+    found = {r.run_id: r for r in runs.read("vllm")}
+    run = found["rtx6k_glm51_dcp2_mtp0"]
+    assert runs.UNCHARGED in run.environment
+    assert not run.scenario.engine_spec.value("charges_cuda_graphs")
+    assert engines.engine("vllm", run.scenario.engine_version).value("charges_cuda_graphs")

@@ -124,3 +124,22 @@ def test_refusal_to_start_is_named() -> None:
 
 def test_transformers_has_no_budget() -> None:
     assert vramlib.estimate(model="Llama-3.1-8B", engine="transformers").budget is None
+
+
+@pytest.mark.parametrize(("stages", "peak_gib"), [(2, 1.10), (4, 1.05)])
+def test_a_pipeline_stage_before_the_last(stages: int, peak_gib: float) -> None:
+    """vLLM 0.19 on H100, Llama-3.1-8B: 0.07 GiB outside PyTorch; github.com/llm-d-incubation/llm-d-planner,
+    accuracy/results/v0.19.0/accuracy_report.md."""
+    s = resolve.scenario(
+        model="Llama-3.1-8B", gpu="H100-80GB", max_model_len=8192, pipeline_parallel_size=stages
+    )
+    assert budget.activation_peak_bytes(s, 0) / GiB == pytest.approx(peak_gib, abs=0.06)
+    assert budget.non_torch_bytes(s, 0) / GiB == pytest.approx(0.07, abs=0.005)
+    assert budget.non_torch_bytes(s, stages - 1) / GiB == pytest.approx(0.25, abs=0.005)
+    assert [t.name for t in multi_process.communication_terms(s)] == ["NCCL set up before the budget starts"]
+
+
+def test_float32_logits_are_wider() -> None:
+    """The same report: 29.98 GiB of weights and 42.80 of pool leave 2.20 for the peak at 0.95 of 79.19 GiB."""
+    s = resolve.scenario(model="Llama-3.1-8B", gpu="H100-80GB", max_model_len=8192, dtype="float32")
+    assert budget.activation_peak_bytes(s) / GiB == pytest.approx(2.20, abs=0.03)

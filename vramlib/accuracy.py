@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vramlib import bounds, budget, kinds, refit, runs
-from vramlib.components import compute_buffer, kv_cache, kv_cells, kv_pool
+from vramlib.components import compute_buffer, framework_buffers, kv_cache, kv_cells, kv_pool
 from vramlib.runs import Run
 from vramlib.specs import Budget, Scenario
 from vramlib.units import maximum
@@ -79,14 +79,15 @@ def predict(s: Scenario) -> dict[str, tuple[float, float, float]]:
     if s.engine == "llama.cpp":
         return _buffers(s)
     found = {"num_blocks": b.num_blocks, "kv_tokens": b.kv_pool_tokens, "concurrency": b.max_concurrency}
+    last = s.pipeline_parallel_size - 1
     exact = {
         "weights": b.weights_bytes,
         "activation_peak": b.activation_peak_bytes,
         "non_torch": b.non_torch_bytes,
-        "cuda_graph": b.cuda_graph_bytes,
+        "cuda_graph": framework_buffers.cuda_graph_bytes(s, last),
         "kv_pool": b.kv_pool_bytes,
     }
-    limits = bounds.of(s, b, s.pipeline_parallel_size - 1) if s.engine == "vllm" else {}
+    limits = bounds.of(s, b, last) if s.engine == "vllm" else {}
     answer = {k: (v, *limits.get(k, (v, v))) for k, v in exact.items() if v is not None}
     pool, low, high = answer.get("kv_pool", (0, 0, 0))
     for name, value in found.items():
@@ -130,6 +131,37 @@ def pool_arithmetic(run: Run) -> tuple[float, float] | None:
 
 
 @functools.cache
+def problems(name: str) -> dict[str, str]:
+    """Rows of one table that cannot be compared, with the reason in one line: one bad row never takes the others.
+
+    Parameters
+    ----------
+    name : vllm, sglang or llamacpp [-]
+
+    Returns
+    -------
+    Run → what is wrong with its row [-]
+
+    Examples
+    --------
+    >>> problems("sglang")
+    {}
+    """
+    return {run.run_id: found for run in runs.read(name) if (found := _problem(run))}
+
+
+def _problem(run: Run) -> str:
+    if run.problem or run.use == "unscored":
+        return run.problem
+    try:
+        refit.constants([run])
+        predict(run.scenario)
+    except (ValueError, KeyError, ArithmeticError) as error:
+        return str(error.args[0]) if error.args else type(error).__name__
+    return ""
+
+
+@functools.cache
 def ledger(name: str) -> tuple[Comparison, ...]:
     """Every comparable figure of one table of runs, each with constants that its own family did not teach.
 
@@ -141,7 +173,7 @@ def ledger(name: str) -> tuple[Comparison, ...]:
     -------
     One comparison a printed figure, in the file's order [-]
     """
-    known = [r for r in runs.read(name) if r.use != "unscored"]
+    known = [r for r in runs.read(name) if r.use != "unscored" and r.run_id not in problems(name)]
     families, sources = (_folds(known, by) for by in (lambda r: r.family, lambda r: r.publisher))
     return tuple(c for run in known for c in _compare(run, families[run.family], sources[run.publisher]))
 

@@ -171,6 +171,14 @@ def _show(label: str, x: Line) -> str:
     return f"{label:66} {x['n']:4d} {text(x['mean'])} {text(x['median'])} {text(x['worst'])} {other}{flag}"
 
 
+def _problems() -> list[str]:
+    """Rows that could not be compared, where there are any."""
+    found = [
+        f"  {run}: {why}" for engine in accuracy.MEASURES for run, why in accuracy.problems(engine).items()
+    ]
+    return ["", "Rows that cannot be read, not counted", *found] if found else []
+
+
 def table() -> str:
     """The whole report as text."""
     head = f"{'':66} {'n':>4} {'mean':>10} {'median':>10} {'worst':>10} {'other src':>9}"
@@ -190,6 +198,7 @@ def table() -> str:
     out += ["", f"llama.cpp KV buffer exact to the printed digits: {good} of {n}"]
     out += ["", "Inside our interval"]
     out += [f"  {label:64} {a:3d} of {b:3d}" for label, (a, b) in coverage().items()]
+    out += _problems()
     out += ["", "Published by others"]
     out += [f"  {name}: {figures}" for name, figures in RIVALS]
     out += ["", "Ten worst misses"]

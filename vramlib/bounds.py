@@ -8,8 +8,10 @@ from typing import Any
 from vramlib import budget
 from vramlib.components import fragmentation, framework_buffers, model_weights, multi_process
 from vramlib.specs import Budget, Scenario
+from vramlib.units import MiB, maximum
 
 Interval = tuple[Any, Any]
+DRIVER_PAGE = 2 * MiB
 SMALL_BUFFERS = 200
 """Layers hold small buffers that no checkpoint lists: at most one part in this many of the weights, by the logs."""
 DRIVER_SHARE = 0.01
@@ -42,7 +44,7 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
     rounding = fragmentation.weight_rounding_bytes(s, stage)
     small = weights.bytes // SMALL_BUFFERS
     growth = s.engine_spec.constants["non_torch_growth_bytes"]
-    side = multi_process.side(s)
+    side = multi_process.side(s, stage)
     found: dict[str, Interval] = {
         "weights": (weights.low_bytes + rounding - small, weights.high_bytes + rounding + small),
         "activation_peak": budget.activation_interval(s, stage),
@@ -51,10 +53,10 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
         ),
         "cuda_graph": tuple(framework_buffers.cuda_graph_bytes(s, stage, end) for end in ("low", "high")),
     }
-    return found | {"kv_pool": _pool(s, b, found)}
+    return found | {"kv_pool": _pool(s, b, found, stage)}
 
 
-def _pool(s: Scenario, b: Budget, found: dict[str, Interval]) -> Interval:
+def _pool(s: Scenario, b: Budget, found: dict[str, Interval], stage: int) -> Interval:
     """More of anything else is less pool; a card's total differs between drivers where it is not given."""
     charged = {
         "weights": b.weights_bytes,
@@ -63,9 +65,17 @@ def _pool(s: Scenario, b: Budget, found: dict[str, Interval]) -> Interval:
     }
     if s.engine_spec.value("charges_cuda_graphs"):
         charged["cuda_graph"] = b.cuda_graph_bytes
+        found = found | {"cuda_graph": _charged_graphs(s, stage)}
     card = (
         0 if s.gpu.memory_basis == "given" else s.gpu.memory_bytes * s.gpu_memory_utilization * DRIVER_SHARE
     )
     below = math.hypot(card, *(found[k][1] - v for k, v in charged.items()))
     above = math.hypot(card, *(v - found[k][0] for k, v in charged.items()))
     return b.kv_pool_bytes - below, b.kv_pool_bytes + above
+
+
+def _charged_graphs(s: Scenario, stage: int) -> Interval:
+    """The engine extrapolates from two graphs, which it reads in pages of the driver: one page more or less each."""
+    low, high = (framework_buffers.charged_graph_bytes(s, stage, end) for end in ("low", "high"))
+    pages = framework_buffers.num_graphs(s) * DRIVER_PAGE * (0 if s.enforce_eager else 1)
+    return maximum(low - pages, 0), high + pages

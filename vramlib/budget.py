@@ -30,6 +30,8 @@ from vramlib.components import (
 from vramlib.specs import DTYPE_BITS, Budget, ModelSpec, Scenario
 from vramlib.units import MiB, ceil_div, maximum, minimum, scale
 
+OTHER_EXPERT_KERNELS = ("nvfp4", "mxfp4", "fp8", "fp8-block")
+"""Formats whose experts run on kernels of FlashInfer, CUTLASS or Marlin, with a workspace of their own size."""
 INDEXER_LOGITS = 512 * MiB
 """Scores of the sparse-attention indexer while prompts are read: VLLM_SPARSE_INDEXER_MAX_LOGITS_MB of vLLM 0.20."""
 
@@ -76,8 +78,8 @@ def weights_bytes(s: Scenario, stage: int = 0) -> int:
 def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
     """Peak that vLLM measures while it profiles: a full step, the sampler at every slot, workspaces, encoder.
 
-    Formula: max(max(forward (+ MLA context expanded), sampler) + fused-MoE workspace, vision tower)
-    + encoder cache + pixels
+    Formula: max(max(forward (+ MLA context expanded), sampler) + fused-MoE workspace + tensors between
+    stages, vision tower) + encoder cache + pixels
     """
     last = stage == s.pipeline_parallel_size - 1
     tokens, rows = s.max_num_batched_tokens, s.max_num_seqs
@@ -94,7 +96,7 @@ def activation_peak_bytes(s: Scenario, stage: int = 0, end: str = "value") -> An
         peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + expanded)
     if s.engine == "vllm" and prefill_padding.indexer_workspace_bytes(s.model, 1):
         peak = maximum(peak, activations.step_forward_bytes(s, tokens, end=end) + INDEXER_LOGITS)
-    peak = peak + prefill_padding.kept_workspace_bytes(s)
+    peak = peak + prefill_padding.kept_workspace_bytes(s) + activations.stage_tensor_bytes(s, tokens)
     if stage or not s.model.towers:
         return peak
     return maximum(peak, encoder.tower_bytes(s)) + encoder.cache_bytes(s) + encoder.pixel_bytes(s)
@@ -107,6 +109,8 @@ def activation_interval(s: Scenario, stage: int = 0) -> tuple[Any, Any]:
     """
     share = 0.08 if s.model.towers else 0.03
     low, high = activation_peak_bytes(s, stage, "low"), activation_peak_bytes(s, stage, "high")
+    if s.quantization in OTHER_EXPERT_KERNELS:
+        high = high + prefill_padding.kept_workspace_bytes(s)
     if s.model.towers:
         low = minimum(
             low, activation_peak_bytes(dataclasses.replace(s, model=_without_towers(s.model)), stage, "low")
@@ -118,12 +122,12 @@ def _without_towers(model: ModelSpec) -> ModelSpec:
     return dataclasses.replace(model, towers=())
 
 
-def non_torch_bytes(s: Scenario) -> int:
+def non_torch_bytes(s: Scenario, stage: int = -1) -> int:
     """What grows outside PyTorch while vLLM profiles: kernels, and with several ranks NCCL and all-reduce [byte].
 
     vLLM 0.6.4 and 0.6.5 count the context too.
     """
-    grown = int(s.engine_spec.value("non_torch_growth_bytes")[multi_process.side(s)])
+    grown = int(s.engine_spec.value("non_torch_growth_bytes")[multi_process.side(s, stage)])
     return grown + (s.gpu.cuda_context_bytes if s.engine_spec.value("charges_context") else 0)
 
 
@@ -153,9 +157,11 @@ def free_at_start_bytes(s: Scenario) -> Any:
 def _vllm(s: Scenario, stage: int) -> Budget:
     requested, weights = requested_bytes(s), weights_bytes(s, stage)
     persistent, peak = framework_buffers.scenario_persistent_bytes(s, stage), activation_peak_bytes(s, stage)
-    graphs = framework_buffers.cuda_graph_bytes(s, stage)
-    charged = graphs if s.engine_spec.value("charges_cuda_graphs") else 0
-    pool = requested - weights - persistent - peak - non_torch_bytes(s) - charged
+    outside = non_torch_bytes(s, stage)
+    charges = s.engine_spec.value("charges_cuda_graphs")
+    size = framework_buffers.charged_graph_bytes if charges else framework_buffers.cuda_graph_bytes
+    graphs = size(s, stage)
+    pool = requested - weights - persistent - peak - outside - (graphs if charges else 0)
     return with_pool(
         s,
         stage,
@@ -164,7 +170,7 @@ def _vllm(s: Scenario, stage: int) -> Budget:
             weights_bytes=weights,
             persistent_bytes=persistent,
             activation_peak_bytes=peak,
-            non_torch_bytes=non_torch_bytes(s),
+            non_torch_bytes=outside,
             cuda_graph_bytes=graphs,
             kv_pool_bytes=pool,
         ),

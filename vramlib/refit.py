@@ -12,8 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vramlib.components import activations, framework_buffers, multi_process, prefill_padding
-from vramlib.components.model_weights import stage_layers
+from vramlib.components import activations, framework_buffers, graph_kernels, multi_process, prefill_padding
 from vramlib.runs import Run
 from vramlib.specs import Scenario
 
@@ -22,21 +21,21 @@ FITTED = (
     "sampler_bytes_per_logit",
     "forward_hidden_factor",
     "non_torch_growth_bytes",
-    "cuda_graph_pool_bytes",
+    "cuda_graph_bytes_per_kernel",
 )
 
 
 def implied_sampler(run: Run) -> float | None:
     """Bytes per logit that a printed activation peak stands for, where the sampler decides it.
 
-    Formula: (A − (T + R) · b · d_model − kept) / (R · V)
+    Formula: (A − (T + R) · b · d_model − kept) / (R · V) − (b − 2)
     """
     s, peak = run.scenario, run.measured.get("activation_peak")
     if peak is None or s.model.towers or not _sampler_decides(s):
         return None
     rows, b = min(s.max_num_seqs, s.max_num_batched_tokens), s.dtype_bytes
     hidden = (s.max_num_batched_tokens + rows) * b * s.model.hidden_size
-    return (peak - hidden - prefill_padding.kept_workspace_bytes(s)) / (rows * s.model.vocab_size)
+    return (peak - hidden - prefill_padding.kept_workspace_bytes(s)) / (rows * s.model.vocab_size) - b + 2
 
 
 def implied_forward(run: Run) -> float | None:
@@ -52,6 +51,17 @@ def implied_forward(run: Run) -> float | None:
     per_token = peak / (s.max_num_batched_tokens * s.dtype_bytes)
     width = 3 * activations.mlp_width(s.model) / s.tensor_parallel_size
     return (per_token - width) / s.model.hidden_size
+
+
+def implied_graph_kernel(run: Run) -> float:
+    """Driver's bytes for each recorded kernel that a printed size of the graphs stands for.
+
+    Formula: ((G − pool) / graphs − 1 MiB) / kernels
+    """
+    s = run.scenario
+    driver = run.measured["cuda_graph"] - framework_buffers.graph_pool_bytes(s)
+    each = driver / framework_buffers.num_graphs(s) - s.engine_spec.value("cuda_graph_fixed_bytes")
+    return each / graph_kernels.stage_kernels(s.model, s.pipeline_parallel_size, 0, s.quantization)
 
 
 def _sampler_decides(s: Scenario) -> bool:
@@ -96,10 +106,7 @@ def _implied(run: Run) -> dict[str, Any]:
     if "non_torch" in run.measured:
         got["non_torch_growth_bytes"] = (multi_process.side(s), run.measured["non_torch"])
     if "cuda_graph" in run.measured and not s.enforce_eager:
-        graphs = framework_buffers.num_graphs(s)
-        layers = sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, 0))
-        each = s.engine_spec.value("cuda_graph_bytes_per_graph_layer")
-        got["cuda_graph_pool_bytes"] = run.measured["cuda_graph"] - graphs * layers * each
+        got["cuda_graph_bytes_per_kernel"] = implied_graph_kernel(run)
     return got
 
 

@@ -7,6 +7,7 @@ Columns named as scenario fields are what was asked for, columns ``measured_*`` 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import re
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from vramlib.units import GiB, MiB
 
 ENGINES = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
 SCALES = {"_gib": GiB, "_mib": MiB}
+UNCHARGED = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0"
+"""Turns off what vLLM takes from the pool for its graphs."""
 USES = ("scored", "printed_in_notes", "unscored")
 
 
@@ -36,6 +39,8 @@ class Run:
     left_out : figures of the row, and comparisons of two of them, that are not scored [-]
     taught : figures that a rule or constant was read off, and what follows from them: shown apart [-]
     resolution : for each of them, half a unit of the last printed digit [byte], [-]
+    environment : variables that the launch set, as NAME=value [-]
+    problem : why the row cannot be read, in one line; empty where it can [-]
     """
 
     run_id: str
@@ -48,11 +53,24 @@ class Run:
     left_out: frozenset[str]
     taught: frozenset[str]
     resolution: Mapping[str, float]
+    environment: frozenset[str] = frozenset()
+    problem: str = ""
 
     @functools.cached_property
     def scenario(self) -> Scenario:
-        """What was launched, resolved as an estimate would be."""
-        return resolve.scenario(**self.given)
+        """What was launched, resolved as an estimate would be, under the variables that it set.
+
+        Raises
+        ------
+        ValueError: the row's own words do not make a scenario.
+        """
+        found = resolve.scenario(**self.given)
+        if UNCHARGED not in self.environment:
+            return found
+        spec = found.engine_spec
+        off = {"charges_cuda_graphs": dict(spec.constants["charges_cuda_graphs"]) | {"value": False}}
+        spec = dataclasses.replace(spec, constants=dict(spec.constants) | off)
+        return dataclasses.replace(found, engine_spec=spec)
 
     @property
     def family(self) -> str:
@@ -92,10 +110,14 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
     given = {k: v for k, v in row.items() if k in fields.BY_NAME and v} | {"engine": engine}
     found: dict[str, float] = {}
     half: dict[str, float] = {}
+    problem = "" if row["use"] in USES else f"use is {row['use']!r}; choose one of {', '.join(USES)}"
     for column, text in row.items():
         name, scale = _measure(column)
-        if name and text:
-            found[name], half[name] = float(text) * scale, 0.5 * _last_digit(text) * scale
+        try:
+            if name and text:
+                found[name], half[name] = float(text) * scale, 0.5 * _last_digit(text) * scale
+        except ValueError:
+            problem = f"{column} is {text!r}; a number is needed"
     return Run(
         run_id=row["run_id"],
         address=row["source"],
@@ -107,6 +129,8 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
         left_out=left,
         taught=frozenset(filter(None, row["taught"].split(";"))),
         resolution=half,
+        environment=frozenset(filter(None, row.get("environment", "").split(";"))),
+        problem=problem,
     )
 
 

@@ -277,11 +277,25 @@ def moe_workspace(s: Scenario, tokens: Any) -> Any:
 def peak_bytes(s: Scenario, tokens: Any, rows: Any, *, last_stage: bool = True, end: str = "value") -> Any:
     """Peak of one step of vLLM or SGLang with these tokens and sampling rows [byte].
 
-    Formula: max(forward, sampler); only the last pipeline stage samples
+    Formula: max(forward, sampler); only the last pipeline stage samples. Bytes per logit are those of 16 bit,
+    and float32 logits are two bytes wider
     """
-    forward, c = step_forward_bytes(s, tokens, end=end), constant(s, "sampler_bytes_per_logit", end)
+    forward = step_forward_bytes(s, tokens, end=end)
+    c = constant(s, "sampler_bytes_per_logit", end) + s.dtype_bytes - 2
     sampler = sampler_bytes(s.model, tokens, rows, b=s.dtype_bytes, c=c)
     return maximum(forward, sampler) if last_stage else forward
+
+
+def stage_tensor_bytes(s: Scenario, tokens: Any) -> Any:
+    """Hidden states and residual that one pipeline stage hands to the next; 0 without a pipeline [byte].
+
+    Formula: 2 · T · d_model · b
+
+    Source
+    ------
+    vLLM 0.19, vllm/v1/worker/gpu_model_runner.py intermediate_tensors; vllm/model_executor/models/llama.py forward.
+    """
+    return 2 * tokens * s.model.hidden_size * s.dtype_bytes * (s.pipeline_parallel_size > 1)
 
 
 def step_tokens(s: Scenario) -> Any:

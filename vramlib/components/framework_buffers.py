@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from vramlib.components import kv_pool
+from vramlib.components import cuda_graphs, graph_kernels, kv_pool, prefill_padding
+from vramlib.components.cuda_graphs import capture_sizes, captured_tokens, num_capture_sizes, num_graphs
 from vramlib.components.model_weights import stage_layers
 from vramlib.specs import ModelSpec, Part, Scenario, Term
-from vramlib.units import MiB, ceil_div, maximum, minimum
+from vramlib.units import MiB, ceil_div
+
+__all__ = [
+    "block_table_bytes", "capture_sizes", "charged_graph_bytes", "cublas_workspace_bytes", "cuda_graph_bytes",
+    "graph_driver_bytes", "graph_pool_bytes", "num_capture_sizes", "num_graphs", "part", "persistent_bytes",
+    "scenario_persistent_bytes", "size_bytes", "terms", "uses_v2_runner",
+]  # fmt: skip
 
 GRAPH_SOURCE = "vLLM 0.19, vllm/config/vllm.py _set_cudagraph_sizes"
 
@@ -32,69 +39,75 @@ def cublas_workspace_bytes(compute_capability: float) -> int:
     return 32 * MiB if compute_capability >= 9 else 2 * 4096 * 1024 + 8 * 16 * 1024
 
 
-def capture_sizes(max_num_seqs: int, max_num_batched_tokens: int, *, cap: int = 512) -> tuple[int, ...]:
-    """Batch sizes that vLLM captures as CUDA graphs.
+def graph_pool_bytes(s: Scenario, stage: int = 0) -> Any:
+    """Private pool that all graphs of vLLM share: the widest batch's tensors, attention's partial results, cuBLAS.
 
-    Formula: {1, 2, 4} ∪ {8, 16, … < 256} ∪ {256, 272, …} up to min(2 · R, cap, T)
+    Formula: live set of the widest batch + partial results of FlashAttention 3 + one cuBLAS workspace
 
     Examples
     --------
-    >>> len(capture_sizes(1024, 8192)), len(capture_sizes(8, 2048))
-    (51, 5)
+    >>> from vramlib import resolve
+    >>> graph_pool_bytes(resolve.scenario(model="Llama-3.1-8B", gpu="H100-80GB")) >> 20
+    347
+    """
+    pieces, whole = captured_tokens(s)
+    kept = cuda_graphs.live_bytes(s, pieces) + cuda_graphs.split_bytes(s, whole)
+    return kept + cublas_workspace_bytes(s.gpu.compute_capability)
+
+
+def graph_driver_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
+    """What the driver keeps for vLLM's graphs: something for each, and for each kernel recorded in it.
+
+    Formula: graphs · (1 MiB + kernels · bytes per kernel)
 
     Source
     ------
-    vLLM 0.19, vllm/config/vllm.py _set_cudagraph_sizes.
+    Fitted on the runs of data/runs that print it, of vLLM 0.7 to 0.27: data/engines.json.
     """
-    top = min(2 * max_num_seqs, cap, max_num_batched_tokens)
-    sizes = {1, 2, 4} | set(range(8, 256, 8)) | set(range(256, top + 1, 16))
-    return tuple(sorted(n for n in sizes if n <= top))
-
-
-def num_capture_sizes(top: Any) -> Any:
-    """How many sizes ``capture_sizes`` gives up to ``top``, for whole numbers or arrays.
-
-    Examples
-    --------
-    >>> num_capture_sizes(512), num_capture_sizes(16), num_capture_sizes(2)
-    (51, 5, 2)
-    """
-    small = minimum(top, 2) + minimum(maximum(top - 3, 0), 1)
-    return small + minimum(top, 255) // 8 + maximum(top - 240, 0) // 16
-
-
-def num_graphs(s: Scenario) -> Any:
-    """Graphs captured at start: one piecewise set per size, and one full graph per size up to ``max_num_seqs`` [-]."""
-    cap = s.engine_spec.value("cuda_graph_max_size")
-    top = minimum(2 * s.max_num_seqs, cap, s.max_num_batched_tokens)
-    full = num_capture_sizes(minimum(top, s.max_num_seqs)) if s.engine_spec.value("full_cuda_graphs") else 0
-    return num_capture_sizes(top) + full
+    each = s.engine_spec.constants["cuda_graph_bytes_per_kernel"]
+    kernels = graph_kernels.stage_kernels(s.model, s.pipeline_parallel_size, stage, s.quantization, end)
+    fixed = s.engine_spec.value("cuda_graph_fixed_bytes")
+    return num_graphs(s) * (fixed + kernels * each.get(end, each["value"]))
 
 
 def cuda_graph_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
     """Private pool of the captured graphs, and the driver's memory for each of them.
 
-    Formula: pool + graphs · layers · bytes per graph and layer
-
-    Source
-    ------
-    Fitted on 12 models of vLLM 0.19 on H100 (0.35 GiB + 0.017 GiB per layer at 102 graphs);
-    data/engines.json.
+    Formula: pool + graphs · (1 MiB + kernels · bytes per kernel); SGLang: pool + graphs · layers · bytes
     """
     if s.enforce_eager or s.engine not in ("vllm", "sglang"):
         return 0
-    rows = s.engine_spec.constants
-    pool = rows["cuda_graph_pool_bytes"].get(end, rows["cuda_graph_pool_bytes"]["value"])
-    each = rows["cuda_graph_bytes_per_graph_layer"].get(
-        end, rows["cuda_graph_bytes_per_graph_layer"]["value"]
-    )
-    layers = sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, stage))
-    return pool + _graphs(s) * layers * each
-
-
-def _graphs(s: Scenario) -> Any:
     if s.engine == "vllm":
-        return num_graphs(s)
+        return graph_pool_bytes(s, stage) + graph_driver_bytes(s, stage, end)
+    rows = s.engine_spec.constants
+    pool, each = (
+        rows[k].get(end, rows[k]["value"])
+        for k in ("cuda_graph_pool_bytes", "cuda_graph_bytes_per_graph_layer")
+    )
+    return pool + _sglang_graphs(s) * _layers(s, stage) * each
+
+
+def charged_graph_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
+    """What vLLM takes off the pool for its graphs, from 0.20 on: with FlashInfer's workspace, which is first made then.
+
+    Formula: graphs (+ VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE)
+
+    Source
+    ------
+    vLLM 0.20-0.27, vllm/v1/worker/gpu_worker.py determine_available_memory, gpu_model_runner.py
+    profile_cudagraph_memory; vllm/v1/attention/backends/flashinfer.py _get_workspace_buffer.
+    """
+    if s.enforce_eager:
+        return 0
+    workspace = prefill_padding.FLASHINFER_WORKSPACE if cuda_graphs.uses_flashinfer(s) else 0
+    return cuda_graph_bytes(s, stage, end) + workspace
+
+
+def _layers(s: Scenario, stage: int) -> int:
+    return sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, stage))
+
+
+def _sglang_graphs(s: Scenario) -> int:
     from vramlib.components import sglang_pool
 
     return len(sglang_pool.cuda_graph_sizes(s.gpu.memory_bytes, s.tensor_parallel_size))
@@ -215,22 +228,31 @@ def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
 
 
 def _graph_term(s: Scenario, stage: int) -> Term:
-    rows = s.engine_spec.constants
-    layers = sum(n for _, n in stage_layers(s.model, s.pipeline_parallel_size, stage))
-    worked = "0: enforce_eager" if s.enforce_eager else ""
-    if not s.enforce_eager:
-        each = rows["cuda_graph_bytes_per_graph_layer"]["value"]
-        worked = f"{rows['cuda_graph_pool_bytes']['value']:,} + {_graphs(s)} · {layers} · {each:,}"
+    key = "cuda_graph_bytes_per_kernel" if s.engine == "vllm" else "cuda_graph_pool_bytes"
     return Term(
         name="CUDA graphs",
         bytes=cuda_graph_bytes(s, stage),
-        formula="pool + graphs · layers · bytes per graph and layer",
-        worked=worked,
-        source=f"{GRAPH_SOURCE}; {rows['cuda_graph_pool_bytes']['source']}",
+        formula="pool + graphs · (1 MiB + kernels · bytes per kernel)"
+        if s.engine == "vllm"
+        else "pool + graphs · layers · bytes per graph and layer",
+        worked="0: enforce_eager" if s.enforce_eager else _graphs_worked(s, stage),
+        source=f"{GRAPH_SOURCE}; {s.engine_spec.source(key)}",
         basis="modelled",
         low=cuda_graph_bytes(s, stage, "low"),
         high=cuda_graph_bytes(s, stage, "high"),
     )
+
+
+def _graphs_worked(s: Scenario, stage: int) -> str:
+    rows = s.engine_spec.constants
+    if s.engine == "sglang":
+        each = rows["cuda_graph_bytes_per_graph_layer"]["value"]
+        pool = rows["cuda_graph_pool_bytes"]["value"]
+        return f"{pool:,} + {_sglang_graphs(s)} · {_layers(s, stage)} · {each:,}"
+    each, pool = rows["cuda_graph_bytes_per_kernel"]["value"], graph_pool_bytes(s, stage)
+    kernels = graph_kernels.stage_kernels(s.model, s.pipeline_parallel_size, stage, s.quantization)
+    shown = f"{pool:,}" if isinstance(pool, int) else f"{pool}"
+    return f"{shown} + {num_graphs(s)} · ({rows['cuda_graph_fixed_bytes']['value']:,} + {kernels} · {each:,})"
 
 
 def _request_terms(s: Scenario, stage: int) -> list[Term]:

@@ -34,8 +34,11 @@ def further_processes_bytes(num_processes: int, own_bytes: Any) -> Any:
     return (num_processes - 1) * own_bytes
 
 
-def side(s: Scenario) -> str:
+def side(s: Scenario, stage: int = -1) -> str:
     """Which figure of a constant by parallelism applies: ``1``, ``2`` for ranks that talk, ``other`` for small pairs.
+
+    Pipeline stages send each other one tensor a step: their communicator is made before the budget starts, without
+    custom all-reduce or symmetric memory. ``stage`` is for those before the last, which load no sampler either.
 
     Symmetric memory and FlashInfer's all-reduce exist on Hopper and Blackwell cards with NVLink, so a pair of other
     cards needs less; eight of them print no less than those. Data-parallel
@@ -43,27 +46,32 @@ def side(s: Scenario) -> str:
 
     Source
     ------
-    vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py, all_reduce_utils.py: capabilities 9.0 and 10.0. That
-    eight small cards need no less is chosen from the rtx6k_glm51 runs.
+    vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py, all_reduce_utils.py: capabilities 9.0 and 10.0;
+    cuda_communicator.py: only the tensor-parallel group has more than NCCL. That eight small cards need no less is
+    chosen from the rtx6k_glm51 runs.
     """
     copies = s.data_parallel_size if s.model.num_experts else 1
-    ranks = s.tensor_parallel_size * s.pipeline_parallel_size * copies
-    if ranks == 1:
-        return "1"
-    joined = 9 <= s.gpu.compute_capability < 12 and "PCIE" not in s.gpu.name.upper()
+    ranks = s.tensor_parallel_size * copies
     known = s.engine_spec.value("non_torch_growth_bytes")
+    if ranks == 1:
+        early = stage % s.pipeline_parallel_size < s.pipeline_parallel_size - 1
+        return "stage" if early and "stage" in known else "1"
+    joined = 9 <= s.gpu.compute_capability < 12 and "PCIE" not in s.gpu.name.upper()
     return "2" if joined or ranks > 2 or "other" not in known else "other"
 
 
 def communication_terms(s: Scenario) -> tuple[Term, ...]:
-    """NCCL, custom all-reduce and symmetric memory of one rank; none with a single card."""
-    if s.engine not in ("vllm", "sglang") or (many := side(s)) == "1":
+    """NCCL, custom all-reduce and symmetric memory of one rank; none with a single card, NCCL alone for a pipeline."""
+    if s.engine not in ("vllm", "sglang"):
+        return ()
+    many = side(s)
+    if many == "1" and s.pipeline_parallel_size == 1:
         return ()
     before, growth = (
         s.engine_spec.constants[k] for k in ("before_snapshot_comm_bytes", "non_torch_growth_bytes")
     )
     more = growth["value"][many] - growth["value"]["1"]
-    return (
+    found = (
         Term(
             name="NCCL set up before the budget starts",
             bytes=before["value"],
@@ -74,6 +82,11 @@ def communication_terms(s: Scenario) -> tuple[Term, ...]:
             low=before["low"],
             high=before["high"],
         ),
+    )
+    if many == "1":
+        return found
+    return (
+        *found,
         Term(
             name="NCCL, custom all-reduce, symmetric memory",
             bytes=more,

@@ -150,10 +150,9 @@ def slips(language: str = "en") -> Mapping[float, str]:
 
 def graph_slips(language: str = "en") -> Mapping[float, str]:
     """The same for the graphs: one of the two sets, or no pool."""
-    rows = _served(64).engine_spec.constants
-    each = 80 * rows["cuda_graph_bytes_per_graph_layer"]["value"] / GiB
-    pool = rows["cuda_graph_pool_bytes"]["value"] / GiB
+    s = _served(64)
+    pool, graphs = buffers.graph_pool_bytes(s) / GiB, buffers.graph_driver_bytes(s) / GiB
     return {
-        (pool + 19 * each) / twiddle(): t("fb.slip_full", language),
+        (pool + graphs * 19 / 30) / twiddle(): t("fb.slip_full", language),
         (twiddle() - pool) / twiddle(): t("fb.slip_pool", language),
     }

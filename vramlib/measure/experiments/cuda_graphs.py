@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vramlib import catalog, engines
-from vramlib.components import activations, framework_buffers, kv_cache
+from vramlib.components import activations, framework_buffers, graph_kernels, kv_cache
 from vramlib.measure.bench import Bench
 from vramlib.measure.cache import Cache
 from vramlib.measure.plan import Experiment, Plan, Prediction, Readings, Room, largest, with_layers
@@ -20,11 +20,13 @@ def plan(room: Room) -> Plan:
     """The private pool's high-water mark, and the driver's memory for each graph, of two and of four layers."""
     sized = [(m, _needs(m)) for m in ladder(max(DEPTHS))]
     model, size = largest(room, sized, what="capturing a decoder of four layers")
-    each = engines.engine("vllm").constants["cuda_graph_bytes_per_graph_layer"]
+    rules = engines.engine("vllm").constants
+    each, fixed = rules["cuda_graph_bytes_per_kernel"], rules["cuda_graph_fixed_bytes"]["value"]
+    kernels = graph_kernels.layer_kernels(model.layers[0], model)
     pool = _pool_bytes(model, room.gpu.compute_capability)
     found = []
     for depth in DEPTHS:
-        graphs = len(SIZES) * depth
+        middle, large = (len(SIZES) * (fixed + depth * kernels * each[end]) for end in ("value", "high"))
         found += [
             Prediction(
                 name=f"private pool, {depth} layers",
@@ -37,11 +39,11 @@ def plan(room: Room) -> Plan:
             ),
             Prediction(
                 name=f"driver's memory of {len(SIZES)} graphs, {depth} layers",
-                bytes=graphs * each["value"],
+                bytes=middle,
                 low_bytes=0,
-                high_bytes=4 * graphs * each.get("high", each["value"]) + 64 * MiB,
+                high_bytes=4 * large + 64 * MiB,
                 meter="process",
-                formula="graphs · layers · bytes per graph and layer",
+                formula="graphs · (1 MiB + layers · kernels · bytes per kernel)",
                 source=str(each["source"]),
             ),
         ]
