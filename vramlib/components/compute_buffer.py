@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from vramlib.components.cells import context_cells, mask_cells
 from vramlib.components.compute_phases import HALF_MASK_BUILD, phases
-from vramlib.components.ggml import block, build_number
-from vramlib.components.kv_cells import context_cells, mask_cells
+from vramlib.components.ggml import build_number
 from vramlib.specs import ModelSpec, Scenario, Term
 from vramlib.units import MiB, maximum, minimum, scale
 
@@ -258,43 +258,3 @@ def _worked(s: Scenario, size: int) -> str:
     streamed = size - NUMBER_BYTES * (tokens * top.per_token + rows * top.per_output)
     tail = f" + {streamed / MiB:.0f} MiB of weights streamed from the CPU" if streamed else ""
     return f"{top.name}: 4 · ({' + '.join(parts)}){tail}"
-
-
-def dequantized_kv_bytes(
-    model: ModelSpec, *, n_ctx: Any, n_seq_max: Any = 1, cache_type_k: str = "f16", cache_type_v: str = "f16"
-) -> Any:
-    """16-bit copy of one layer's quantized keys and values that CUDA's prefill kernels make, outside the buffer.
-
-    Formula: 2 · cells · (n_kv · d_k if K is quantized + n_kv · d_v if V is), of the widest layer
-
-    Parameters
-    ----------
-    model : the model's caches [-]
-    n_ctx : context, all sequences together [token]
-    n_seq_max : sequences at once [-]
-    cache_type_k : type of the keys [-]
-    cache_type_v : type of the values [-]
-
-    Returns
-    -------
-    Size of the copy, at full context [byte]
-
-    Examples
-    --------
-    >>> from vramlib import catalog
-    >>> m = catalog.model("Llama-3.1-8B")
-    >>> dequantized_kv_bytes(m, n_ctx=32768, cache_type_k="q8_0", cache_type_v="q8_0") / 2**20
-    128.0
-
-    Source
-    ------
-    ``launch_fattn`` in llama.cpp, ggml/src/ggml-cuda/fattn-common.cuh (need_f16_K, need_f16_V).
-    """
-    k, v = block(cache_type_k)[0] > 1, block(cache_type_v)[0] > 1
-    widths = [
-        (c.latent_dim * k) if c.latent_dim else c.num_key_value_heads * (c.head_dim * k + c.v_head_dim * v)
-        for layer, _ in model.layer_counts
-        for c in layer.caches
-        if c.kind == "full"
-    ]
-    return 2 * n_seq_max * context_cells(n_ctx, n_seq_max=n_seq_max) * max(widths, default=0)
