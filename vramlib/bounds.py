@@ -30,7 +30,8 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
 
     Returns
     -------
-    weights, activation_peak, non_torch, cuda_graph and kv_pool with their intervals [byte]
+    weights, activation_peak, non_torch, cuda_graph and kv_pool with their intervals; some versions print FlashInfer's
+    workspace as part of the graphs [byte]
 
     Examples
     --------
@@ -51,7 +52,10 @@ def of(s: Scenario, b: Budget, stage: int = 0) -> dict[str, Interval]:
         "non_torch": tuple(
             b.non_torch_bytes + growth[end][side] - growth["value"][side] for end in ("low", "high")
         ),
-        "cuda_graph": tuple(framework_buffers.cuda_graph_bytes(s, stage, end) for end in ("low", "high")),
+        "cuda_graph": (
+            framework_buffers.cuda_graph_bytes(s, stage, "low"),
+            framework_buffers.charged_graph_bytes(s, stage, "high"),
+        ),
     }
     return found | {"kv_pool": _pool(s, b, found, stage)}
 
