@@ -5,6 +5,10 @@ PYTHON ?= python3
 MODEL  ?= meta-llama/Llama-3.1-8B
 GPU    ?= L4
 LOCK   ?= requirements.lock
+# Many systems set LANGUAGE for themselves, as en_US:en; only the one given to make counts.
+ifneq ($(origin LANGUAGE),command line)
+LANGUAGE := en
+endif
 
 BIN   := .venv/bin
 STAMP := .venv/.installed
@@ -43,8 +47,8 @@ format: $(STAMP)  ## put files into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks/00_start_here.ipynb
+lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only; LANGUAGE=vi for Vietnamese
+	$(BIN)/vram lab --language $(LANGUAGE)
 
 bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py

@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,12 @@ def fresh_page(browser: Any, home: str, *, width: int = 1280) -> Iterator[tuple[
 
 
 @contextlib.contextmanager
-def jupyter_lab(root: Path) -> Iterator[tuple[str, str]]:
+def jupyter_lab(
+    root: Path,
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] = os.environ,
+    settings: Mapping[str, Any] = SETTINGS,
+) -> Iterator[tuple[str, str]]:
     """A private JupyterLab on a folder; its address and token."""
     token = secrets.token_hex(16)
     words = [
@@ -116,8 +121,9 @@ def jupyter_lab(root: Path) -> Iterator[tuple[str, str]]:
         f"--ServerApp.root_dir={root}",
         "--LabApp.expose_app_in_browser=True",
     ]
-    words += ["--KernelManager.transport=ipc"]
-    with _server(root, words, "--ServerApp.port", f"/api/status?token={token}") as url:
+    words += ["--KernelManager.transport=ipc", *arguments]
+    probe = f"/api/status?token={token}"
+    with _server(root, words, "--ServerApp.port", probe, environment, settings) as url:
         yield url, token
 
 
@@ -130,9 +136,16 @@ def voila(notebook: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _server(root: Path, words: list[str], port_flag: str, probe: str) -> Iterator[str]:
+def _server(
+    root: Path,
+    words: list[str],
+    port_flag: str,
+    probe: str,
+    environment: Mapping[str, str] = os.environ,
+    settings: Mapping[str, Any] = SETTINGS,
+) -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="vram-lab-"))
-    for plugin, value in SETTINGS.items():
+    for plugin, value in settings.items():
         extension, name = plugin.split(":")
         file = home / "settings" / extension / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -141,9 +154,8 @@ def _server(root: Path, words: list[str], port_flag: str, probe: str) -> Iterato
         "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
         "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_CONFIG_DIR": "config",
     }  # fmt: skip
-    environment = (
-        os.environ | {k: str(home / v) for k, v in folders.items()} | {"JUPYTER_PREFER_ENV_PATH": "1"}
-    )
+    own = {k: str(home / v) for k, v in folders.items()} | {"JUPYTER_PREFER_ENV_PATH": "1"}
+    environment = {**environment, **own}
     port = _free_port()
     with (home / "server.log").open("w") as log:
         command = [sys.executable, "-m", *words, f"{port_flag}={port}"]

@@ -279,12 +279,14 @@ def test_lab_listens_on_this_machine_only(
         "-m",
         "jupyterlab",
         "--ServerApp.ip=127.0.0.1",
+        f"--LabApp.extra_labextensions_path={lab.EXTENSIONS}",
         "--no-browser",
         str(tmp_path / lab.FIRST),
     ]
     settings = Path(environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0])
     overrides = json.loads((settings / "labconfig/default_setting_overrides.json").read_text())
     assert overrides == {"@jupyterlab/translation-extension:plugin": {"locale": "vi_VN"}}
+    assert environment["VRAM_LANGUAGE"] == "vi"
     assert lab.environment("en").get("JUPYTER_CONFIG_PATH") == os.environ.get("JUPYTER_CONFIG_PATH")
 
 

@@ -181,7 +181,7 @@ def reports(context: click.Context, grid: Path, **given: Any) -> None:
 
 
 @main.command()
-@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of Lab's own menus  [en]")
+@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of text, labels and menus  [en]")
 @click.argument("lab_arguments", metavar="[-- LAB ARGUMENTS]", nargs=-1)
 def lab(language: str, lab_arguments: tuple[str, ...]) -> None:
     """Open the workbook in JupyterLab.

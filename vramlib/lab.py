@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from vramlib._paths import notebooks_dir
+from vramlib.messages import ENVIRONMENT
 
+HERE = Path(__file__).parent
+EXTENSIONS = HERE / "lab_share" / "labextensions"
 FIRST = "00_start_here.ipynb"
 LOCALES = {"en": "", "vi": "vi_VN"}
 LANGUAGE_PACKS = {"vi_VN": "jupyterlab-language-pack-vi-VN"}
 
 
 def command(arguments: Sequence[str] = ()) -> list[str]:
-    """The words that start Lab: bound to the loopback address, open at the first notebook.
+    """The words that start Lab: bound to the loopback address, open at the first notebook, in one language.
+
+    The extension in ``lab_share`` hides the cells of another language than ``environment`` names.
 
     Parameters
     ----------
@@ -32,11 +37,15 @@ def command(arguments: Sequence[str] = ()) -> list[str]:
     FileNotFoundError : the package has no notebooks
     """
     first = notebooks_dir() / FIRST
-    return [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", *arguments, str(first)]
+    own = ["--ServerApp.ip=127.0.0.1", f"--LabApp.extra_labextensions_path={EXTENSIONS}"]
+    return [sys.executable, "-m", "jupyterlab", *own, *arguments, str(first)]
 
 
 def environment(language: str) -> dict[str, str]:
-    """The process's environment, with Lab's own menus in that language where its pack is installed.
+    """The process's environment, for the workbook and Lab's own menus in that language.
+
+    ``page_config.json`` tells the extension which cells are seen, ``default_setting_overrides.json`` tells Lab's
+    menus (where their pack is installed), and a variable tells the kernels (``messages.reader``).
 
     Parameters
     ----------
@@ -46,10 +55,9 @@ def environment(language: str) -> dict[str, str]:
     -------
     A copy of ``os.environ``, with a folder of Lab settings in front when the language is not English [-]
     """
-    kept = dict(os.environ)
-    locale = LOCALES[language]
-    if locale:
-        settings = str(Path(__file__).parent / f"lab_{language}")
+    kept = dict(os.environ) | {ENVIRONMENT: language}
+    if LOCALES[language]:
+        settings = str(HERE / f"lab_{language}")
         kept["JUPYTER_CONFIG_PATH"] = os.pathsep.join(
             filter(None, (settings, kept.get("JUPYTER_CONFIG_PATH")))
         )
@@ -82,7 +90,7 @@ def start(language: str, arguments: Sequence[str] = ()) -> NoReturn:
 
     Parameters
     ----------
-    language : of Lab's own menus, one of ``LOCALES`` [-]
+    language : of the workbook and of Lab's own menus, one of ``LOCALES`` [-]
     arguments : further ones for JupyterLab [-]
     """
     words = command(arguments)

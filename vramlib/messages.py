@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 import functools
+import os
 import re
 import string
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from vramlib._paths import data_dir
 from vramlib.specs import PART_KEYS
 
 LANGUAGES = ("en", "vi")
+ENVIRONMENT = "VRAM_LANGUAGE"  # what `vram lab --language vi` sets for its kernels
 LONGEST_RETOLD = 4000  # characters; what is longer is no sentence of ours
 
 
@@ -151,6 +153,32 @@ def _pattern(message: str) -> re.Pattern[str]:
         last = name == names[-1]
         pattern += f"(?P<{name}>.+){after}" if last else f"(?>(?P<{name}>.+?){after})"
     return re.compile(pattern)
+
+
+def reader(language: str = "auto") -> str:
+    """The language to speak: the one asked for, or for ``auto`` the one that ``vram lab`` was started in.
+
+    Parameters
+    ----------
+    language : en, vi or auto [-]
+
+    Returns
+    -------
+    One of ``LANGUAGES``; English where nothing was chosen [-]
+
+    Raises
+    ------
+    ValueError : another language
+
+    Examples
+    --------
+    >>> reader("vi")
+    'vi'
+    """
+    chosen = os.environ.get(ENVIRONMENT, "") or LANGUAGES[0] if language == "auto" else language
+    if chosen not in LANGUAGES:
+        raise ValueError(f"language is {chosen!r}; write {' or '.join(LANGUAGES)}")
+    return chosen
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vramlib import fields, text
 from vramlib.estimate import estimate
-from vramlib.messages import LANGUAGES, t
+from vramlib.messages import reader, t
 from vramlib.report import options, questions, sections
 from vramlib.specs import Estimate
 
@@ -40,7 +40,7 @@ class Page:
     ----------
     asked : the scenario's fields that were given, typed [-]
     estimate : their estimate [-]
-    language : of the page's words, one of ``LANGUAGES`` [-]
+    language : of the page's words, en or vi [-]
     """
 
     asked: Mapping[str, Any]
@@ -192,8 +192,6 @@ def read(parameters: Mapping[str, Any]) -> Page:
     wrong = next((name for name in plain if name not in NAMES), None)
     if wrong is not None:
         raise ValueError(_unknown(wrong))
-    language = str(plain.pop("language", None) or "en").strip().lower()
-    if language not in LANGUAGES:
-        raise ValueError(f"language is {language!r}; write {' or '.join(LANGUAGES)}")
+    language = reader(str(plain.pop("language", None) or "auto").strip().lower())
     asked = {"max_model_len": "auto", **fields.read(plain)}
     return Page(asked=asked, estimate=estimate(**asked), language=language)
