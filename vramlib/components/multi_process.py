@@ -35,20 +35,19 @@ def further_processes_bytes(num_processes: int, own_bytes: Any) -> Any:
 
 
 def side(s: Scenario, stage: int = -1) -> str:
-    """Which figure of a constant by parallelism applies: ``1``, ``2`` for ranks that talk, ``other`` for small pairs.
+    """Which figure of a constant by parallelism applies: ``1``, ``2``, ``other``, ``many`` or ``stage``.
 
-    Pipeline stages send each other one tensor a step: their communicator is made before the budget starts, without
-    custom all-reduce or symmetric memory. ``stage`` is for those before the last, which load no sampler either.
-
-    Symmetric memory and FlashInfer's all-reduce exist on Hopper and Blackwell cards with NVLink, so a pair of other
-    cards needs less; eight of them print no less than those. Data-parallel
-    copies of a model without experts are engines of their own.
+    ``2`` is for ranks on Hopper and Blackwell cards of data centres, where symmetric memory and FlashInfer's all-reduce
+    exist; ``other`` for a pair of other cards, ``many`` for more of them. Pipeline stages send each other one tensor a
+    step: their communicator is made before the budget starts, without custom all-reduce, so that they are ``1``;
+    ``stage`` is for those before the last, which load no sampler either. Data-parallel copies of a model without
+    experts are engines of their own.
 
     Source
     ------
     vLLM 0.19, vllm/distributed/device_communicators/symm_mem.py, all_reduce_utils.py: capabilities 9.0 and 10.0;
-    cuda_communicator.py: only the tensor-parallel group has more than NCCL. That eight small cards need no less is
-    chosen from the rtx6k_glm51 runs.
+    cuda_communicator.py: only the tensor-parallel group has more than NCCL. That eight small cards need no less from
+    0.17 on is chosen from the rtx6k_glm51 runs.
     """
     copies = s.data_parallel_size if s.model.num_experts else 1
     ranks = s.tensor_parallel_size * copies
@@ -57,7 +56,9 @@ def side(s: Scenario, stage: int = -1) -> str:
         early = stage % s.pipeline_parallel_size < s.pipeline_parallel_size - 1
         return "stage" if early and "stage" in known else "1"
     joined = 9 <= s.gpu.compute_capability < 12 and "PCIE" not in s.gpu.name.upper()
-    return "2" if joined or ranks > 2 or "other" not in known else "other"
+    if joined or "other" not in known:
+        return "2"
+    return "many" if ranks > 2 and "many" in known else "other"
 
 
 def communication_terms(s: Scenario) -> tuple[Term, ...]:
