@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vramlib.components import weight_types
 from vramlib.components.cells import context_cells, mask_cells
 from vramlib.components.compute_phases import HALF_MASK_BUILD, phases
 from vramlib.components.ggml import build_number
@@ -181,8 +182,6 @@ def scenario_total_bytes(s: Scenario) -> Any:
 
 
 def _scenario_device(s: Scenario, *, first: bool, last: bool) -> Any:
-    from vramlib.components import weight_types
-
     build = build_number(s.engine_version)
     layer, output = weight_types.streamed_bytes(s.model, s.quantization, s.n_gpu_layers, build=build)
     return device_bytes(

@@ -10,41 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vramlib.components.ggml import block
+from vramlib.components.gguf_categories import is_value
+from vramlib.components.gguf_file_types import DEFAULT_TYPE
 
-# the type a recipe starts from (llama_ftype_get_default_type)
-DEFAULT_TYPE: dict[str, str] = {
-    "F32": "F32", "F16": "F16", "BF16": "BF16",
-    "Q4_0": "Q4_0", "Q4_1": "Q4_1", "Q5_0": "Q5_0", "Q5_1": "Q5_1", "Q8_0": "Q8_0",
-    "Q2_K": "Q2_K", "Q2_K_S": "Q2_K", "Q3_K_S": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_L": "Q3_K",
-    "Q4_K_S": "Q4_K", "Q4_K_M": "Q4_K", "Q5_K_S": "Q5_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K",
-    "IQ1_S": "IQ1_S", "IQ1_M": "IQ1_M", "IQ2_XXS": "IQ2_XXS", "IQ2_XS": "IQ2_XS", "IQ2_S": "IQ2_XS",
-    "IQ2_M": "IQ2_S", "IQ3_XXS": "IQ3_XXS", "IQ3_XS": "IQ3_S", "IQ3_S": "IQ3_S", "IQ3_M": "IQ3_S",
-    "IQ4_XS": "IQ4_XS", "IQ4_NL": "IQ4_NL", "TQ1_0": "TQ1_0", "TQ2_0": "TQ2_0",
-    "MXFP4_MOE": "MXFP4", "NVFP4": "NVFP4",
-}  # fmt: skip
-NAMES = {
-    "Q3_K": "Q3_K_M",
-    "Q4_K": "Q4_K_M",
-    "Q5_K": "Q5_K_M",
-    "MXFP4": "MXFP4_MOE",
-    "FP16": "F16",
-    "FP32": "F32",
-}
 NEEDS_IMATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "Q2_K_S"})
 TINY = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
 # types whose rows must fill blocks of 256, and what stands in for them (tensor_type_fallback)
 FALLBACK = {
-    "Q2_K": "Q4_0",
-    "Q3_K": "Q4_0",
-    "TQ1_0": "Q4_0",
-    "TQ2_0": "Q4_0",
-    "Q4_K": "Q5_0",
-    "Q5_K": "Q5_1",
-    "Q6_K": "Q8_0",
-}
-FALLBACK |= dict.fromkeys(
-    ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"
-)
+    **dict.fromkeys(("Q2_K", "Q3_K", "TQ1_0", "TQ2_0"), "Q4_0"), "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+    **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_XS"), "IQ4_NL"),
+}  # fmt: skip
+# attention's output matrix, which eight experts make worth more
+FIVE_BITS_OF_EIGHT_EXPERTS = frozenset({
+    "Q2_K", "IQ3_XS", "IQ3_XXS", "Q3_K_S", "Q3_K_M", "IQ4_NL", "Q4_K_S", "Q4_K_M", "IQ3_S", "IQ3_M", "IQ4_XS",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,43 +54,6 @@ class Recipe:
     imatrix: bool = False
 
 
-def file_type(name: str) -> str:
-    """A GGUF file type as llama.cpp spells it.
-
-    Formula: upper case; ``Q4_K`` is ``Q4_K_M``
-
-    Parameters
-    ----------
-    name : as a person writes it: ``q4_k_m``, ``Q4_K - Medium``, ``mxfp4`` [-]
-
-    Returns
-    -------
-    One of ``DEFAULT_TYPE`` [-]
-
-    Raises
-    ------
-    ValueError: not a file type whose recipe is known.
-
-    Examples
-    --------
-    >>> file_type("q4_k_m"), file_type("Q5_K - Small")
-    ('Q4_K_M', 'Q5_K_S')
-
-    Source
-    ------
-    ``QUANT_OPTIONS`` in https://github.com/ggml-org/llama.cpp/blob/master/tools/quantize/quantize.cpp.
-    """
-    word = name.upper().replace("MOSTLY_", "").replace("-", "_").replace(" ", "")
-    for long, short in (("_SMALL", "_S"), ("_MEDIUM", "_M"), ("_LARGE", "_L"), ("__", "_")):
-        word = word.replace(long, short)
-    word = NAMES.get(word, word)
-    if word not in DEFAULT_TYPE:
-        raise ValueError(
-            f"{name!r} is not a GGUF file type with a known recipe; these are: {', '.join(DEFAULT_TYPE)}"
-        )
-    return word
-
-
 def more_bits(layer: int, layers: int) -> bool:
     """Whether a ``_M`` recipe stores a layer with more bits: the first and last eighth, and every third between.
 
@@ -138,11 +80,6 @@ def more_bits(layer: int, layers: int) -> bool:
     return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
 
-def is_value(category: str) -> bool:
-    """Value matrices, alone or fused: the most sensitive of attention [-]."""
-    return category in ("attn_v", "attn_qkv", "attn_kv_b")
-
-
 def _output(r: Recipe) -> str:
     start = DEFAULT_TYPE[r.file_type]
     if r.file_type in ("F32", "F16", "BF16"):
@@ -162,14 +99,14 @@ def _embedding(r: Recipe) -> str:
     return _output(r) if r.tied else special.get(r.file_type, DEFAULT_TYPE[r.file_type])
 
 
-def _tiny(r: Recipe, category: str, down_index: int) -> str:
+def _tiny(r: Recipe, category: str, layer: int) -> str:
     """Recipes of one and two bits."""
     kind, wider = r.file_type, "IQ3_S" if r.file_type in ("IQ2_S", "IQ2_M") else "Q2_K"
     if is_value(category):
         return "Q4_K" if r.heads_per_kv >= 4 or r.num_experts >= 4 else wider
     if category == "attn_k" and r.num_experts == 8:
         return "Q4_K"
-    if category == "ffn_down" and down_index < r.num_layers // 8:
+    if category == "ffn_down" and layer < r.num_layers // 8:
         return wider
     if category == "attn_output":
         if r.num_experts == 8:
@@ -235,20 +172,7 @@ def _attention_output(r: Recipe) -> str:
     if r.falcon:
         return "Q4_K" if kind == "Q3_K_L" else DEFAULT_TYPE[kind]
     if r.num_experts == 8:
-        five = [
-            "Q2_K",
-            "IQ3_XS",
-            "IQ3_XXS",
-            "Q3_K_S",
-            "Q3_K_M",
-            "IQ4_NL",
-            "Q4_K_S",
-            "Q4_K_M",
-            "IQ3_S",
-            "IQ3_M",
-            "IQ4_XS",
-        ]
-        return "Q5_K" if kind in five else DEFAULT_TYPE[kind]
+        return "Q5_K" if kind in FIVE_BITS_OF_EIGHT_EXPERTS else DEFAULT_TYPE[kind]
     wider = {"Q2_K": "Q3_K", "IQ3_XXS": "IQ3_S", "Q3_K_M": "Q4_K", "Q3_K_L": "Q5_K", "IQ3_M": "Q4_K"}
     return wider.get(kind, DEFAULT_TYPE[kind])
 
@@ -259,9 +183,7 @@ def _query_key(r: Recipe, category: str) -> str:
     return {"IQ3_XS": "IQ3_XXS", "IQ3_XXS": "IQ2_S"}.get(r.file_type, DEFAULT_TYPE[r.file_type])
 
 
-def tensor_type(
-    category: str, r: Recipe, *, layer_index: int = 0, value_index: int = -1, down_index: int = -1
-) -> str:
+def tensor_type(category: str, r: Recipe, *, layer_index: int = 0, value_index: int = -1) -> str:
     """Type that a recipe gives to a matrix, before rows that do not fill its blocks are looked at.
 
     Formula: the rules of ``llama_tensor_get_type_impl``
@@ -273,7 +195,6 @@ def tensor_type(
     r : the recipe [-]
     layer_index : layer number [-]
     value_index : how many value matrices come before; -1 is the layer number [-]
-    down_index : how many down projections come before; -1 is the layer number [-]
 
     Returns
     -------
@@ -300,7 +221,7 @@ def tensor_type(
         return "MXFP4" if category.startswith("experts") else "Q8_0"
     part = category.removeprefix("experts_")
     if kind in TINY:
-        return _tiny(r, part, layer_index if down_index < 0 else down_index)
+        return _tiny(r, part, layer_index)
     if is_value(part):
         return _value(r, layer_index if value_index < 0 else value_index)
     if part in ("attn_k", "attn_q"):
