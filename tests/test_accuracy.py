@@ -10,6 +10,7 @@ import pytest
 
 from vramlib import accuracy, accuracy_report, bounds, budget, engines, kinds, refit, resolve, runs
 from vramlib._paths import data_dir
+from vramlib.components import framework_buffers
 
 TABLES = ("vllm", "sglang", "llamacpp")
 SNAPSHOT = json.loads(Path(__file__).with_name("data").joinpath("accuracy_snapshot.json").read_text("utf-8"))
@@ -185,9 +186,11 @@ def test_one_bad_row_is_named_and_takes_no_other_with_it(
 
 
 def test_a_variable_of_the_launch_is_part_of_its_scenario() -> None:
-    """These logs say that the estimate of the graphs was made and not taken from the pool."""
+    """These logs say that the estimate was not taken from the pool, and print 35 and 11 sizes, 33 twice with drafts."""
     found = {r.run_id: r for r in runs.read("vllm")}
     run = found["rtx6k_glm51_dcp2_mtp0"]
-    assert runs.UNCHARGED in run.environment
+    assert run.environment[runs.ESTIMATE] == "0"
     assert not run.scenario.engine_spec.value("charges_cuda_graphs")
     assert engines.engine("vllm", run.scenario.engine_version).value("charges_cuda_graphs")
+    assert framework_buffers.num_graphs(run.scenario) == 35 + 11
+    assert framework_buffers.num_graphs(found["rtx6k_glm51_dcp8_mtp1"].scenario) == 33 + 33

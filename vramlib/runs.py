@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vramlib import fields, resolve
@@ -21,8 +21,10 @@ from vramlib.units import GiB, MiB
 
 ENGINES = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
 SCALES = {"_gib": GiB, "_mib": MiB}
-UNCHARGED = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0"
-"""Turns off what vLLM takes from the pool for its graphs."""
+ESTIMATE = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
+"""Whether vLLM takes from the pool what it expects of its graphs."""
+LARGEST = "max_cudagraph_capture_size"
+TOPS = ("cap", "cap_10x", "per_slot")
 USES = ("scored", "printed_in_notes", "unscored")
 
 
@@ -39,7 +41,7 @@ class Run:
     left_out : figures of the row, and comparisons of two of them, that are not scored [-]
     taught : figures that a rule or constant was read off, and what follows from them: shown apart [-]
     resolution : for each of them, half a unit of the last printed digit [byte], [-]
-    environment : variables that the launch set, as NAME=value [-]
+    environment : variables and flags of the launch that are no fields, by name [-]
     problem : why the row cannot be read, in one line; empty where it can [-]
     """
 
@@ -53,23 +55,25 @@ class Run:
     left_out: frozenset[str]
     taught: frozenset[str]
     resolution: Mapping[str, float]
-    environment: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
     @functools.cached_property
     def scenario(self) -> Scenario:
-        """What was launched, resolved as an estimate would be, under the variables that it set.
+        """What was launched, resolved as an estimate would be, under the variables and flags that are no fields.
 
         Raises
         ------
         ValueError: the row's own words do not make a scenario.
         """
         found = resolve.scenario(**self.given)
-        if UNCHARGED not in self.environment:
-            return found
-        spec = found.engine_spec
-        off = {"charges_cuda_graphs": dict(spec.constants["charges_cuda_graphs"]) | {"value": False}}
-        spec = dataclasses.replace(spec, constants=dict(spec.constants) | off)
+        rows, changed = found.engine_spec.constants, {}
+        if self.environment.get(ESTIMATE) == "0":
+            changed["charges_cuda_graphs"] = False
+        if top := int(self.environment.get(LARGEST, 0)):
+            changed["cuda_graph_sizes"] = rows["cuda_graph_sizes"]["value"] | dict.fromkeys(TOPS, top)
+        named = {key: dict(rows[key]) | {"value": value} for key, value in changed.items()}
+        spec = dataclasses.replace(found.engine_spec, constants=dict(rows) | named)
         return dataclasses.replace(found, engine_spec=spec)
 
     @property
@@ -129,7 +133,7 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
         left_out=left,
         taught=frozenset(filter(None, row["taught"].split(";"))),
         resolution=half,
-        environment=frozenset(filter(None, row.get("environment", "").split(";"))),
+        environment=dict(word.split("=", 1) for word in row.get("environment", "").split(";") if "=" in word),
         problem=problem,
     )
 
