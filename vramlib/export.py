@@ -17,7 +17,6 @@ from traitlets.config import Config
 from vramlib.formulas import Formulas
 from vramlib.messages import t
 from vramlib.notebook import tags
-from vramlib.vega import PAGE_JS, bundle
 
 HIDDEN_TAGS = {"live", "remove-cell"}
 
@@ -117,13 +116,20 @@ def chart_library() -> str:
     -------
     Source of one script that leaves one name behind [-]
     """
-    return f'(() => {{ "use strict";\n{bundle(PAGE_JS)}\n}})();\n'
+    return f'(() => {{ "use strict";\n{_vega()}\n}})();\n'
+
+
+def _vega() -> str:
+    """Loaded with the charts alone: a page that shares its library needs none of it."""
+    from vramlib.vega import PAGE_JS, bundle
+
+    return bundle(PAGE_JS)
 
 
 def _script(library: str) -> str:
     if library:
         return f'<script defer src="{html.escape(library)}"></script>'
-    inside = bundle(PAGE_JS).replace("</script", "<\\/script")
+    inside = _vega().replace("</script", "<\\/script")
     return f'<script type="module">{inside}</script>'
 
 

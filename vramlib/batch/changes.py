@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vramlib.specs import PART_KEYS
 NAME = "changes.csv"
 MOVING = (*(f"{key}_bytes" for key in PART_KEYS), "total_bytes", "headroom_bytes", "budget_kv_pool_bytes")
 KINDS = ("fits", "unfits", "fails", "works", "moved", "new", "gone")
+NEEDED = {"scenario", "status", "fits", *MOVING}
 LARGEST = 1 << 30  # bytes of a summary.csv
 
 Key = tuple[str, int]  # a scenario's short name, and which of its rows
@@ -58,16 +60,26 @@ def read(previous: Path) -> dict[Key, dict[str, str]]:
         raise ValueError(f"{path} is larger than {LARGEST:,} bytes; it is no summary of a batch")
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
+            reader = csv.DictReader(stream, strict=True)
+            rows = list(reader) if set(reader.fieldnames or ()) >= NEEDED else None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no summary of a batch: {error}") from None
-    if not all({"scenario", "status", *MOVING} <= set(row) and None not in row for row in rows[:1]):
+    if rows is None or not all(map(_usable, rows)):
         raise ValueError(
             f"{path} is no summary of a batch; name the folder that an earlier vram reports wrote"
         )
-    return {
-        key: row for key, row in keyed((row["scenario"], row) for row in rows) if row["status"] != "waiting"
-    }
+    found = keyed((row["scenario"], row) for row in rows)
+    return {key: row for key, row in found if row["status"] != "waiting"}
+
+
+def _usable(row: Mapping[str, str]) -> bool:
+    """Whether a row has as many cells as the header, and whole numbers where sizes stand."""
+    sizes = (row[name] for name in MOVING)
+    return (
+        None not in row
+        and None not in row.values()
+        and all(re.fullmatch(r"-?[0-9]{0,30}", size) for size in sizes)
+    )
 
 
 def keyed(rows: Iterable[tuple[str, Any]]) -> Iterable[tuple[Key, Any]]:

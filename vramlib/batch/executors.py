@@ -7,11 +7,15 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from vramlib.report import NEVER_USED
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,6 +131,7 @@ def _prepare(scratch: str) -> None:
     """Begin a process: its files in one place, Ctrl-C left to the parent, an end when the parent ends."""
     os.environ |= {"TMPDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
     tempfile.tempdir = scratch
+    sys.modules[NEVER_USED] = cast(ModuleType, None)  # not found, rather than made for two seconds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_follow, daemon=True).start()
