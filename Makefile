@@ -19,7 +19,7 @@ TORCH_STAMP := .venv-torch/.installed
 
 NBVAL      := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout 300
 
-.PHONY: help report test test-torch torch-environment accuracy lint format lab bench refresh lock clean
+.PHONY: help report test test-torch torch-environment accuracy lint format lab app bench refresh lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ format: $(STAMP)  ## put files into the project's format
 
 lab: $(STAMP)  ## open the workbook in JupyterLab, on this machine only; LANGUAGE=vi for Vietnamese
 	$(BIN)/vram lab --language $(LANGUAGE)
+
+app: $(STAMP)  ## the what-if dashboard in a browser, on this machine only; LANGUAGE=vi for Vietnamese
+	$(BIN)/vram app --language $(LANGUAGE)
 
 bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench.py

@@ -213,6 +213,7 @@ def test_help_names_every_command_and_flag(vram: Vram) -> None:
             "gpus",
             "report",
             "lab",
+            "app",
             "explain",
             "measure",
         ]

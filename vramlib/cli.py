@@ -193,6 +193,21 @@ def lab(language: str, lab_arguments: tuple[str, ...]) -> None:
     labs.start(language, lab_arguments)
 
 
+@main.command()
+@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of the page  [en]")
+@click.option("--model", help="to start with: catalogue name or path, as for vram estimate")
+@click.option("--gpu", help="to start with: catalogue name")
+@click.argument("voila_arguments", metavar="[-- VOILA ARGUMENTS]", nargs=-1)
+def app(voila_arguments: tuple[str, ...], **given: str | None) -> None:
+    """Open the what-if dashboard in a browser.
+
+    It listens on this machine only, and its address holds a token. Words after -- go to Voila, as --no-browser.
+    """
+    from vramlib import app as apps
+
+    apps.start({k: v for k, v in given.items() if v is not None}, voila_arguments)
+
+
 @main.command(cls=Scenario)
 @click.argument("log", metavar="LOG")
 @click.option("--model", help="where the log names none: catalogue name, or path as for vram estimate")

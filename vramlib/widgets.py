@@ -15,6 +15,7 @@ from vramlib.lessons import model_weights as _model_weights
 from vramlib.lessons import multi_process as _multi_process
 from vramlib.lessons import optimization_views as _optimization_views
 from vramlib.lessons import prefill_padding as _prefill_padding
+from vramlib.what_if.widget import WhatIf
 
 kv_cache: Widget = _kv_cache.WIDGET
 activations: Widget = _activations.WIDGET
@@ -26,6 +27,7 @@ prefill_padding: Widget = _prefill_padding.WIDGET
 quick_conversion: Widget = _conversion.WIDGET
 fragmentation: Widget = _fragmentation.WIDGET
 optimizations: Widget = _optimization_views.WIDGET
+what_if = WhatIf()
 
 ALL: Mapping[str, Widget] = {
     w.name: w
