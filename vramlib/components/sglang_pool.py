@@ -7,16 +7,15 @@ token (``kv_cache.row_bytes``), CUDA graphs (``framework_buffers``).
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 from typing import Any
 
 from vramlib.components import kv_cache
 from vramlib.components.sglang_defaults import (
     chunked_prefill_size,
-    cuda_graph_max_bs,
     cuda_graph_sizes,
     mem_fraction_static,
-    prefill_graph_sizes,
     reserved_mib,
 )
 from vramlib.components.state import state_bytes
@@ -24,17 +23,13 @@ from vramlib.specs import DTYPE_BITS, Budget, Cache, Scenario
 from vramlib.units import maximum, minimum, round_up, scale
 
 __all__ = [
-    "DEFAULT_MAX_RUNNING_REQUESTS", "cell_bytes", "chunked_prefill_size", "cuda_graph_max_bs", "cuda_graph_sizes",
-    "mamba_slots", "max_running_requests", "mem_fraction_static", "pool_bytes", "pool_tokens", "prefill_graph_sizes",
-    "req_to_token_bytes", "reserved_mib", "scenario_budget", "swa_tokens",
+    "DEFAULT_MAX_RUNNING_REQUESTS", "cell_bytes", "chunked_prefill_size", "cuda_graph_sizes", "mamba_slots",
+    "mem_fraction_static", "pool_bytes", "pool_tokens", "reserved_mib", "scenario_budget",
 ]  # fmt: skip
 
 DEFAULT_MAX_RUNNING_REQUESTS = 2048  # least that the engine plans for when the flag is not given
 SWA_FULL_TOKENS_RATIO = 0.8  # --swa-full-tokens-ratio
 MAMBA_FULL_MEMORY_RATIO = 0.9  # --mamba-full-memory-ratio
-SOURCE = (
-    "SGLang 0.5.23, sglang/srt/arg_groups/memory_hook.py and sglang/srt/mem_cache/kv_cache_configurator.py"
-)
 
 
 def pool_bytes(free_before_load: Any, free_after_load: Any, fraction: Any) -> Any:
@@ -103,34 +98,6 @@ def pool_tokens(
     return tokens // page_size * page_size
 
 
-def swa_tokens(tokens: Any, *, page_size: Any = 1, ratio: float = SWA_FULL_TOKENS_RATIO) -> Any:
-    """Tokens of the second pool, for sliding layers.
-
-    Formula: ⌊tokens · ratio⌋ rounded down to pages
-
-    Parameters
-    ----------
-    tokens : tokens of the full pool [token]
-    page_size : ``--page-size`` [token]
-    ratio : ``--swa-full-tokens-ratio`` [-]
-
-    Returns
-    -------
-    Tokens [token]
-
-    Examples
-    --------
-    >>> swa_tokens(375_360, page_size=64)
-    300288
-
-    Source
-    ------
-    SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py, HybridSWAPoolConfigurator.
-    """
-    share = Fraction(ratio).limit_denominator(1000)
-    return tokens * share.numerator // share.denominator // page_size * page_size
-
-
 def mamba_slots(rest: Any, bytes_per_request: int, *, ratio: float = MAMBA_FULL_MEMORY_RATIO) -> Any:
     """States that fit when recurrent layers share the memory with the KV pool.
 
@@ -156,60 +123,6 @@ def mamba_slots(rest: Any, bytes_per_request: int, *, ratio: float = MAMBA_FULL_
     SGLang 0.5.9 and later, handle_max_mamba_cache (sglang/srt/mem_cache/kv_cache_configurator.py).
     """
     return scale(maximum(rest, 0), ratio / (1 + ratio)) // bytes_per_request
-
-
-def max_running_requests(tokens: Any, context_len: Any, asked: Any = None) -> Any:
-    """Requests at once.
-
-    Formula: min(clamp(tokens / context · 512, 2048, 4096), tokens / 2), or min(asked, tokens / 2)
-
-    Parameters
-    ----------
-    tokens : tokens of the pool [token]
-    context_len : ``--context-length`` [token]
-    asked : ``--max-running-requests``; ``None`` when not given [-]
-
-    Returns
-    -------
-    Requests [-]
-
-    Examples
-    --------
-    >>> max_running_requests(445_000, 131_072), max_running_requests(1_339_395, 131_072)
-    (2048, 4096)
-
-    Source
-    ------
-    SGLang 0.5.23, sglang/srt/mem_cache/kv_cache_configurator.py, resolve_max_num_reqs.
-    """
-    estimated = maximum(minimum(tokens * 512 // context_len, 4096), 2048)
-    return minimum(estimated if asked is None else asked, tokens // 2)
-
-
-def req_to_token_bytes(max_requests: Any, context_len: Any) -> Any:
-    """Table that maps each request's positions to rows of the pool.
-
-    Formula: 4 · (max_requests + 1) · context
-
-    Parameters
-    ----------
-    max_requests : requests at once [-]
-    context_len : ``--context-length`` [token]
-
-    Returns
-    -------
-    Size of the table [byte]
-
-    Examples
-    --------
-    >>> req_to_token_bytes(2047, 131_072)
-    1073741824
-
-    Source
-    ------
-    SGLang 0.5.23, sglang/srt/mem_cache/memory_pool.py, ReqToTokenPool (int32).
-    """
-    return 4 * (max_requests + 1) * context_len
 
 
 def cell_bytes(s: Scenario, stage: int = 0) -> tuple[int, int, int]:
@@ -275,34 +188,30 @@ def scenario_budget(s: Scenario, weights_bytes: Any, free_at_start: Any, stage: 
     """
     from vramlib.components import framework_buffers
 
-    mla = bool(s.model.kv_lora_rank)
     graphs = framework_buffers.cuda_graph_bytes(s, stage)
-    charged = 0 if mla or s.enforce_eager else graphs
-    requested = scale(free_at_start, s.gpu_memory_utilization)
+    charged = 0 if s.model.kv_lora_rank or s.enforce_eager else graphs
     full, swa, states = cell_bytes(s, stage)
-    rest = requested - weights_bytes - charged
+    rest = pool_bytes(free_at_start, free_at_start - weights_bytes, s.gpu_memory_utilization) - charged
     slots = mamba_slots(rest, states) if states else 0
     persistent = (slots + 1) * states if states else 0
-    pool = rest - persistent
-    page = s.block_size
-    if not full + swa:
-        return Budget(
-            requested_bytes=requested,
-            weights_bytes=weights_bytes,
-            persistent_bytes=persistent,
-            cuda_graph_bytes=graphs,
-            kv_pool_bytes=pool,
-            max_concurrency=slots,
-            max_model_len_that_fits=s.max_model_len,
-        )
-    tokens = pool_tokens(pool, full, swa_bytes=swa, page_size=page)
-    limit = s.model.max_position_embeddings or s.max_model_len
-    return Budget(
-        requested_bytes=requested,
+    reserved = Budget(
+        requested_bytes=scale(free_at_start, s.gpu_memory_utilization),
         weights_bytes=weights_bytes,
         persistent_bytes=persistent,
         cuda_graph_bytes=graphs,
-        kv_pool_bytes=pool,
+        kv_pool_bytes=rest - persistent,
+        max_concurrency=slots,
+        max_model_len_that_fits=s.max_model_len,
+    )
+    return _with_cells(s, reserved, full, swa) if full + swa else reserved
+
+
+def _with_cells(s: Scenario, b: Budget, full: int, swa: int) -> Budget:
+    """The same with the tokens that the pool holds, where a model has attention layers."""
+    page, limit = s.block_size, s.model.max_position_embeddings or s.max_model_len
+    tokens = pool_tokens(b.kv_pool_bytes, full, swa_bytes=swa, page_size=page)
+    return dataclasses.replace(
+        b,
         bytes_per_block=page * (full + swa),
         num_blocks=tokens // page,
         kv_pool_tokens=tokens,
