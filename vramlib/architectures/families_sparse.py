@@ -14,9 +14,9 @@ from vramlib.architectures.families import Traits
 from vramlib.architectures.families_dense import FUSED_MLP
 from vramlib.architectures.families_moe import DEEPSEEK_V3
 from vramlib.architectures.fields import whole
+from vramlib.architectures.recurrent import Mixed
 from vramlib.specs import Cache, Tensor
 
-Mixer = tuple[tuple[Tensor, ...], tuple[Cache, ...]]
 RATIOS = {"sliding": 0, "compressed_sparse": 4, "heavily_compressed": 128}
 INDEXED = 4  # DeepSeek-V4 layers that compress four tokens into one have an index of their own
 
@@ -43,7 +43,7 @@ def _m3(s: Shape, t: Traits, kind: str, sparse: Any) -> tuple[Shape, Traits]:
     return s.replace(intermediate_size=dense), t.but(indexer=bool(sparse), mixers={kind: _m3_mixer})
 
 
-def _m3_mixer(s: Shape, t: Traits, kind: str) -> Mixer:
+def _m3_mixer(s: Shape, t: Traits, kind: str) -> Mixed:
     tensors = attention.gqa(s, qk_norm="head")
     if not t.indexer:
         return tensors, attention.cache(s, "full")
@@ -71,7 +71,7 @@ def _v4_key(s: Shape, i: int) -> tuple[int, bool]:
 def _v4(s: Shape, t: Traits, kind: str, key: Any) -> tuple[Shape, Traits]:
     ratio, hashed = key
 
-    def mixer(s: Shape, t: Traits, kind: str) -> Mixer:
+    def mixer(s: Shape, t: Traits, kind: str) -> Mixed:
         return _v4_attention(s) + _v4_compressor(s, ratio), _v4_caches(s, ratio)
 
     return s, t.but(mixers={kind: mixer}, correction="" if hashed else t.correction)
