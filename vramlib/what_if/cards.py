@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from vramlib import catalog, resolve
 from vramlib.estimate import estimate, largest_that_starts, of, parts
 from vramlib.specs import Estimate, GpuSpec, Scenario
 from vramlib.units import show
-from vramlib.what_if.asked import BAD
+from vramlib.what_if.asked import BAD, sound
 from vramlib.what_if.prices import Prices, read_prices
 from vramlib.what_if.state import State
 
@@ -45,17 +46,15 @@ def rows(state: State, prices: Prices | None = None) -> list[dict[str, Any]]:
         if "gpu" in given or "gpu_memory_bytes" not in given
         else ""
     )
-    found = [_row(e, prices or Prices(), own) for e in _everywhere(kept)]
+    found = [_row(e, prices or Prices(), own) for e in _everywhere(state, kept)]
     return sorted(found, key=_rank)
 
 
-def _everywhere(kept: Mapping[str, Any]) -> Iterator[Estimate]:
+def _everywhere(state: State, kept: Mapping[str, Any]) -> Iterator[Estimate]:
     """The estimate on each card that takes the configuration."""
     for card in catalog.gpus():
-        try:
+        with contextlib.suppress(*BAD), sound(state):
             yield on(card, kept)
-        except BAD:
-            continue
 
 
 def on(card: GpuSpec, kept: Mapping[str, Any]) -> Estimate:

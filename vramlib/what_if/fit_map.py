@@ -6,7 +6,7 @@ from typing import Any
 
 from vramlib import blocks, charts
 from vramlib.report.questions import BATCHES, contexts
-from vramlib.what_if.asked import answer
+from vramlib.what_if.asked import answer, sound
 from vramlib.what_if.state import State
 
 
@@ -42,7 +42,8 @@ def rows(state: State) -> list[dict[str, Any]]:
         _load(length, batch, together) for batch in BATCHES if batch <= most for length in contexts(limit)
     ]
     given = state.given()
-    found = blocks.answers([{**given, **cell} for cell in cells])
+    with sound(state):
+        found = blocks.answers([{**given, **cell} for cell in cells])
     return [
         _row(cell, answered) for cell, answered in zip(cells, found, strict=True) if not answered["error"]
     ]

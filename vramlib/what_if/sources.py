@@ -43,27 +43,29 @@ def search(text: str) -> list[str]:
     --------
     >>> search("llama 3.1 8b")
     ['meta-llama/Llama-3.1-8B']
-    >>> "Qwen/Qwen3-8B" in search("Qwn3-8B")
-    True
+    >>> "Qwen/Qwen3-8B" in search("Qwn3-8B"), search("Qwen2.5-7B-Instruct-AWQ")[0]
+    (True, 'Qwen2.5-7B-Instruct-AWQ')
     """
-    typed = str(text)[:LONGEST_SEARCH].strip().lower()
-    known, words = names.models(), typed.split()
+    spelled = str(text)[:LONGEST_SEARCH].strip()
+    known, typed = names.models(), spelled.lower()
+    words = typed.split()
     found = [name for name in known if all(word in name.lower() for word in words)]
     found.sort(
         key=lambda name: (not name.lower().rpartition("/")[2].startswith(typed), len(name)) if typed else 0
     )
-    return found[:MOST_NAMES] or _alike(typed, known)
+    return found[:MOST_NAMES] or _alike(spelled, known)
 
 
-def _alike(typed: str, known: tuple[str, ...]) -> list[str]:
-    """What a name in another spelling means, then names that look like it."""
+def _alike(spelled: str, known: tuple[str, ...]) -> list[str]:
+    """What a name in another spelling means (one with a format stays as it is), then names that look like it."""
     last = {name.rpartition("/")[2].lower(): name for name in known}
-    near = [last[n] for n in difflib.get_close_matches(typed.rpartition("/")[2], last, n=8, cutoff=0.5)]
+    near = difflib.get_close_matches(spelled.lower().rpartition("/")[2], last, n=8, cutoff=0.5)
     try:
-        meant = [names.find(typed).model_id]
+        match = names.find(spelled)
+        meant = [spelled if match.quantization else match.model_id]
     except KeyError:
         meant = []
-    return list(dict.fromkeys((*meant, *near)))
+    return list(dict.fromkeys((*meant, *(last[name] for name in near))))
 
 
 def read_upload(

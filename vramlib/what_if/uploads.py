@@ -20,7 +20,7 @@ ENDINGS = {"config": ".json", "gguf": ".gguf", "safetensors": ".safetensors"}
 LONGEST_NAME = 80
 MOST_CHARACTERS = 4 << 20  # of the text that a state keeps of one model
 LONGEST_MESSAGE = 300
-MOST_LAYERS = 2_000
+MOST_LAYERS, MOST_TENSORS, MOST_AROUND = 2_000, 400_000, 20_000  # several times those of the largest models
 NOT_A_NAME = re.compile(r"[^\w.+ -]+", re.ASCII)
 
 
@@ -128,9 +128,26 @@ def _spec(name: str, kind: str, text: str) -> ModelSpec:
         raise ValueError(short(str(problem))) from None
     except (KeyError, TypeError, IndexError, AttributeError, RecursionError, ArithmeticError) as problem:
         raise ValueError(short(f"{name}: it does not describe a model ({problem})")) from None
-    if built.num_hidden_layers > MOST_LAYERS:
-        raise ValueError(f"{name}: {built.num_hidden_layers:,} layers; {MOST_LAYERS:,} at most are read here")
+    _bounded(name, built)
     return replace(built, name=stem(name), source="")
+
+
+def _bounded(name: str, built: ModelSpec) -> None:
+    """A model of a size that formulas go through at once.
+
+    Raises
+    ------
+    ValueError : more layers or tensors than any model has
+    """
+    around = sum(t.count for t in (*built.towers, *built.embedding, *built.head))
+    counts = {
+        "layers": (built.num_hidden_layers, MOST_LAYERS),
+        "tensors": (sum(n * t.count for t, n in built.tensors), MOST_TENSORS),
+        "tensors around its layers": (around, MOST_AROUND),
+    }
+    for what, (count, most) in counts.items():
+        if count > most:
+            raise ValueError(f"{name}: {count:,} {what}; {most:,} at most are read here")
 
 
 def short(sentence: str) -> str:
