@@ -34,7 +34,7 @@ def addend(s: Scenario, name: str) -> int:
     Examples
     --------
     >>> addend(resolve.scenario(model="Llama-3.1-8B", gpu="L4"), "graphs") >> 20
-    853
+    551
     """
     return next((term.bytes for term in buffers.terms(s) if ADDENDS[term.name] == name), 0)
 
