@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vramlib._paths import notebooks_dir
+from vramlib.messages import t
 
 NOTEBOOK = "11_what_if.ipynb"
 _SHARE = Path(__file__).parent / "app_share"
 
 
 def page(parameters: Mapping[str, Any]) -> Path:
-    """The notebook for one language, with its parameters set, in the user's cache folder.
+    """The notebook's page alone, with its parameters set, in the user's cache folder.
 
     Parameters
     ----------
@@ -28,26 +29,23 @@ def page(parameters: Mapping[str, Any]) -> Path:
     The file that Voila shows [-]
     """
     import nbformat
+    from nbformat.v4 import new_markdown_cell
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     from vramlib.notebook import tags
 
     notebook = parameterize_notebook(load_notebook_node(str(notebooks_dir() / NOTEBOOK)), dict(parameters))
-    language = f"lang-{parameters.get('language', 'en')}"
-    notebook.cells = [c for c in notebook.cells if _shown(tags(c), language)]
+    title = t("app.title", parameters.get("language", "en"))
+    kept = [cell for cell in notebook.cells if {"app", "injected-parameters"} & tags(cell)]
+    notebook.cells = [new_markdown_cell(f"# {title}", id="title"), *kept]
+    notebook.metadata.title = title
     text = nbformat.writes(notebook)
     folder = _cache_folder() / "app" / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{os.getpid()}.part"
     part.write_text(text, encoding="utf-8")
     return part.replace(folder / "what_if.ipynb")
-
-
-def _shown(tags: set[str], language: str) -> bool:
-    """What the application keeps of the notebook: the page and what it needs, in one language."""
-    other = any(tag.startswith("lang-") and tag != language for tag in tags)
-    return bool({"app", "injected-parameters"} & tags) and not other
 
 
 def _cache_folder() -> Path:
