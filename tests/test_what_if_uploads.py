@@ -34,9 +34,13 @@ def config(**changes):
 
 
 LLAVA = dict(names.model("llava-v1.6-34b-hf").config)
-TOWER = json.dumps(
-    {**LLAVA, "vision_config": {**LLAVA["vision_config"], "num_hidden_layers": 10**9}}
-).encode()
+
+
+def tower(layers):
+    """A config.json whose vision tower has so many layers."""
+    return json.dumps(
+        {**LLAVA, "vision_config": {**LLAVA["vision_config"], "num_hidden_layers": layers}}
+    ).encode()
 
 
 def safetensors(tensors, data=b""):
@@ -177,7 +181,8 @@ def test_an_index_gives_its_total():
         (config(num_hidden_layers=10**12), "num_hidden_layers"),
         (config(num_hidden_layers=9_000), "9,000 layers; 2,000 at most"),
         (config(model_type="mixtral", num_local_experts=10**6, num_experts_per_tok=2), "400,000 at most"),
-        (TOWER, "tensors around its layers; 20,000 at most"),
+        (tower(2_000), "tensors around its layers; 20,000 at most"),
+        (tower(10**9), "tensors; 400,000 at most"),
         (config(hidden_size="x" * 100_000), "hidden_size"),
         (config(model_type="\n\n".join(["a"] * 3000), hidden_size=None), "hidden_size"),
         (config(padding="x" * MiB), "at most 1.00 MiB"),
