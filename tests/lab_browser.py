@@ -164,12 +164,16 @@ def _server(
             _wait(f"http://127.0.0.1:{port}{probe}", process, home / "server.log")
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-            process.kill()
-            process.wait()
+            _stop(process)
     shutil.rmtree(home, ignore_errors=True)
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    process.kill()
+    process.wait()
 
 
 def _free_port() -> int:

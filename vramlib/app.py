@@ -38,8 +38,10 @@ def page(parameters: Mapping[str, Any]) -> Path:
     notebook = parameterize_notebook(load_notebook_node(str(notebooks_dir() / NOTEBOOK)), dict(parameters))
     title = t("app.title", parameters.get("language", "en"))
     kept = [cell for cell in notebook.cells if {"app", "injected-parameters"} & tags(cell)]
-    notebook.cells = [new_markdown_cell(f"# {title}", id="title"), *kept]
+    notebook.cells = [new_markdown_cell(f"# {title}"), *kept]
     notebook.metadata.title = title
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"page-{number}"
     text = nbformat.writes(notebook)
     folder = _cache_folder() / "app" / hashlib.sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
