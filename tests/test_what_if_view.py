@@ -9,6 +9,7 @@ import pytest
 
 import vramlib
 from vramlib import catalog, commands, contract, fields
+from vramlib.report.questions import context_batch_rows
 from vramlib.specs import PART_KEYS
 from vramlib.what_if import State, cards, compare, controls, fit_map, saved, sensitivity, view
 from vramlib.what_if.settings import READ, known
@@ -73,6 +74,19 @@ def test_the_map_is_the_estimates_and_a_click_goes_there(state):
         assert (row["total_bytes"], row["fits"]) == (e.total_bytes, e.fits)
         there = view.quick(state.set(**row["set"]))
         assert (there["total_bytes"], there["fits"]) == (e.total_bytes, e.fits)
+
+
+def test_the_map_is_that_of_the_report(state):
+    """One scenario at a time, as the report makes it; sequences fill their context."""
+    given = {"max_model_len": "auto", **state.fields}
+    wanted = [
+        (r["context_tokens"], r["batch_size"], r["total_bytes"], r["fits"])
+        for r in context_batch_rows(given, asked(state))
+    ]
+    rows = fit_map.rows(state)
+    assert [(r["context_tokens"], r["batch_size"], r["total_bytes"], r["fits"]) for r in rows] == wanted
+    for row in rows:
+        assert row["set"]["prompt_tokens"] + row["set"]["new_tokens"] == row["context_tokens"]
 
 
 def test_the_cards_are_the_estimates(state):
