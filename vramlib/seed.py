@@ -9,6 +9,7 @@ from vramlib import catalog, names, tables
 from vramlib._paths import data_dir
 from vramlib.components import model_weights
 from vramlib.estimate import estimate
+from vramlib.messages import parts, t
 from vramlib.readers.format_names import quantization_named
 from vramlib.specs import PART_COLORS, PART_KEYS, Estimate, ModelSpec
 from vramlib.units import GB, GiB, show
@@ -63,49 +64,58 @@ def side_by_side() -> tables.Table:
     return tables.table(columns, cells, colors=list(PART_COLORS.values()))
 
 
-def with_numbers(e: Estimate) -> tables.Table:
+def with_numbers(e: Estimate, language: str = "en") -> tables.Table:
     """The seed's rows with the sizes of one estimate: what it says, what this model needs, and both as a ratio.
 
     Parameters
     ----------
     e : of one scenario [-]
+    language : of the words, en or vi [-]
 
     Returns
     -------
     Eight rows and their sum [-]
     """
     size = 2 * e.model.params_total
+    known = parts(language)
     cells = [
-        (p.name, seed[1], f"{p.bytes / GB:.2f}", f"{p.bytes / GiB:.2f}", f"{p.bytes / size:.3f}×", p.basis)
-        for p, seed in zip(e.parts, rows("en"), strict=True)
+        (
+            known[p.key],
+            seed[1],
+            f"{p.bytes / GB:.2f}",
+            f"{p.bytes / GiB:.2f}",
+            f"{p.bytes / size:.3f}×",
+            t(f"basis.{p.basis}", language),
+        )
+        for p, seed in zip(e.parts, rows(language), strict=True)
     ]
     total = e.total_bytes
     last = (
-        "**Total**",
+        f"**{t('seed.total', language)}**",
         "",
         f"**{total / GB:.2f}**",
         f"**{total / GiB:.2f}**",
         f"**{total / size:.3f}×**",
         "",
     )
-    columns = ("part", "the seed says", "GB", "GiB", "of the 16-bit weights", "basis")
+    heads = [t(f"seed.{key}", language) for key in ("part", "says", "of_weights", "basis")]
+    columns = (*heads[:2], "GB", "GiB", *heads[2:])
     return tables.table(columns, [*cells, last], colors=list(PART_COLORS.values()))
 
 
-def conversion() -> tables.Table:
+def conversion(language: str = "en") -> tables.Table:
     """The quick conversion against exact counts: the model nearest to each name, in 16 bit and in 4 bit."""
-    columns = (
-        "name", "the seed, FP16", "nearest model", "parameters", "16 bit, GB", "16 bit, GiB",
-        "the seed, INT4", "4 bit (AWQ), GB", "4 bit (AWQ), GiB",
-    )  # fmt: skip
-    return tables.table(columns, [_converted(row) for row in catalog.table("conversion")])
+    keys = ("name", "says_16", "nearest", "parameters", "gb_16", "gib_16", "says_4", "gb_4", "gib_4")
+    columns = [t(f"seed.{key}", language) for key in keys]
+    return tables.table(columns, [_converted(row, language) for row in catalog.table("conversion")])
 
 
-def _converted(row: Mapping[str, str]) -> tuple[str, ...]:
+def _converted(row: Mapping[str, str], language: str) -> tuple[str, ...]:
     m = names.model(row["nearest"])
     plain, narrow = 2 * m.params_total, four_bit_bytes(m)
     return (
-        row["params"], f"~{row['fp16_gb']} GB", m.name.rsplit("/", 1)[-1], f"{m.params_total / 1e9:.2f} billion",
+        row["params"], f"~{row['fp16_gb']} GB", m.name.rsplit("/", 1)[-1],
+        t("seed.billion", language, count=f"{m.params_total / 1e9:.2f}"),
         f"{plain / GB:.2f}", f"{plain / GiB:.2f}", f"~{row['int4_gb']} GB", f"{narrow / GB:.2f}", f"{narrow / GiB:.2f}",
     )  # fmt: skip
 
@@ -121,9 +131,10 @@ def four_bit_bytes(m: ModelSpec) -> int:
     return model_weights.tensor_bytes(m, quant=quantization_named("awq", m))
 
 
-def spread_of_names() -> tables.Table:
+def spread_of_names(language: str = "en") -> tables.Table:
     """All models that one name of the quick conversion stands for: the smallest and the largest, in GB and GiB."""
-    columns = ("name", "the seed", "models", "smallest", "GB", "largest", "GB")
+    heads = [t(f"seed.{key}", language) for key in ("name", "seed", "models", "smallest", "largest")]
+    columns = (*heads[:4], "GB", heads[4], "GB")
     return tables.table(columns, [_named(row) for row in catalog.table("conversion")])
 
 
@@ -137,19 +148,26 @@ LOAD: Mapping[str, Any] = {"model": "Llama-3.1-8B", "gpu": "L4", "max_model_len"
 MIXED = "100;300;600;1000"
 
 
-def optimizations() -> tables.Table:
+def optimizations(language: str = "en") -> tables.Table:
     """What each optimization changes in bytes: the same load without it and with it, by estimates."""
     rows_by_name = {row["name"]: row for row in catalog.table("optimizations")}
     cells = [
-        (rows_by_name[name]["seed_words"], what, show(before), show(after), _difference(before, after))
+        (
+            name,
+            rows_by_name[name]["seed_words"],
+            t(f"seed.{what}", language),
+            show(before),
+            show(after),
+            _difference(before, after, language),
+        )
         for name, (what, before, after) in _changes().items()
     ]
-    named = [(name, *rest) for name, rest in zip(_changes(), cells, strict=True)]
-    return tables.table(("optimization", "the seed", "counted here", "without", "with", "change"), named)
+    columns = ("optimization", "seed", "counted", "without", "with", "change")
+    return tables.table([t(f"seed.{key}", language) for key in columns], cells)
 
 
 def _changes() -> dict[str, tuple[str, int, int]]:
-    """For each optimization what is compared, and the bytes without and with it."""
+    """For each optimization the key of what is compared, and the bytes without and with it."""
     one = estimate(**LOAD, prompt_tokens=1024, new_tokens=1)
     eight = estimate(**LOAD, batch_size=8, prompt_tokens=1024, new_tokens=1)
     padded = estimate(**LOAD, engine="transformers", prompt_tokens=MIXED)
@@ -159,28 +177,24 @@ def _changes() -> dict[str, tuple[str, int, int]]:
     whole = int(one.budget.kv_bytes_at_max_model_len) if one.budget else 0
     return {
         "PagedAttention": (
-            "unused cache of one sequence: 8,192 tokens reserved, or blocks of 16",
+            "paged",
             whole - one.part("kv_cache").bytes,
             one.part("prefill_padding").bytes,
         ),
-        "Dynamic Memory Pool": (
-            "KV pool reserved with eight requests, then with one",
-            pool_of_eight,
-            pool_of_one,
-        ),
+        "Dynamic Memory Pool": ("pool", pool_of_eight, pool_of_one),
         "Smart Batching": (
-            "padding of prompts of 100, 300, 600 and 1,000 tokens",
+            "batching",
             padded.part("prefill_padding").bytes,
             packed.part("prefill_padding").bytes,
         ),
         "CUDA Graphs": (
-            "framework buffers with --enforce-eager, then with graphs",
+            "graphs",
             eager.part("framework_buffers").bytes,
             one.part("framework_buffers").bytes,
         ),
     }
 
 
-def _difference(before: int, after: int) -> str:
+def _difference(before: int, after: int, language: str) -> str:
     change = after - before
-    return "none" if not change else f"{'+' if change > 0 else '−'}{show(abs(change))}"
+    return f"{'+' if change > 0 else '−'}{show(abs(change))}" if change else t("seed.no_change", language)

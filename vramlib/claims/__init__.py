@@ -7,11 +7,13 @@ them lie inside its own bounds decides; nobody types a verdict.
 from __future__ import annotations
 
 import functools
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from vramlib import catalog, tables
+from vramlib.messages import names, retold, t
 
 HOLDS, HOLDS_WHEN, MISCONCEPTION = "holds", "holds when", "misconception"
 NEARLY_ALL, MOST = 0.9, 0.5
@@ -167,48 +169,66 @@ def verdict(claim_id: str) -> Verdict:
     )
 
 
-def verdict_table(*part_keys: str) -> tables.Table:
+def verdict_table(*part_keys: str, language: str = "en") -> tables.Table:
     """Claims with their verdicts and one sentence each: of these parts, or all where none is named."""
     chosen = [v for v in verdicts() if not part_keys or v.claim["part"] in part_keys]
+    columns = names("judged", ("said", "verdict", "inside", "sentence"), language)
     rows = [
         (
-            v.claim["english"],
-            _marked(v.verdict),
+            _said(v.claim, language),
+            _marked(v.verdict, language),
             f"{v.decisive.share:.0%}".replace("%", " %"),
-            v.sentence,
+            retold("claim", v.sentence, language),
         )
         for v in chosen
     ]
-    return tables.table(("the seed says", "verdict", "inside", "what the numbers say"), rows)
+    return tables.table(tuple(columns.values()), rows)
 
 
-def _marked(found: str) -> str:
+def _said(claim: Mapping[str, str], language: str) -> str:
+    """The seed's own Vietnamese words, its rows of cells as one line; in English their rendering."""
+    if language == "en":
+        return claim["english"]
+    return "; ".join(re.sub(r" *\| *", " · ", row).strip(" ·") for row in claim["seed_words"].split(" // "))
+
+
+def word(verdict: str, language: str = "en") -> str:
+    """A verdict as a reader sees it.
+
+    Examples
+    --------
+    >>> word(HOLDS_WHEN), word(MISCONCEPTION, "vi")
+    ('holds when', 'ngộ nhận')
+    """
+    return t(f"judged.{verdict.replace(' ', '_')}", language)
+
+
+def _marked(found: str, language: str) -> str:
     """A verdict after its sign, in one piece that no line breaks."""
-    return f"{SIGNS[found]} {found}".replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{SIGNS[found]} {word(found, language)}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def numbers_table(*part_keys: str) -> tables.Table:
+def numbers_table(*part_keys: str, language: str = "en") -> tables.Table:
     """The numbers that decide, a row for each condition: of these parts' claims, or of all where none is named."""
     chosen = [v for v in verdicts() if not part_keys or v.claim["part"] in part_keys]
-    rows = [_row(s) for v in chosen for s in v.spreads]
-    return tables.table(
-        ("asked of each", "n", "bounds", "inside", "smallest", "median", "largest", "largest is"), rows
-    )
+    rows = [_row(s, language) for v in chosen for s in v.spreads]
+    keys = ("condition", "count", "bounds", "inside", "smallest", "median", "largest", "which")
+    return tables.table(tuple(names("judged", keys, language).values()), rows)
 
 
-def _row(s: Spread) -> tuple[str, ...]:
+def _row(s: Spread, language: str) -> tuple[str, ...]:
     share = f"{s.share:.0%}".replace("%", " %")
-    head = s.condition, str(len(s.values)), _bounds(s), share
+    head = retold("claim", s.condition, language), str(len(s.values)), _bounds(s, language), share
     if s.yes_or_no:
         return *head, "", "", "", ""
     (_, low), (name, high) = s.ordered[0], s.ordered[-1]
     sizes = [_number(value, s.unit) for value in (low, s.median, high)]
-    return *head, *sizes, "all the same" if sizes[0] == sizes[-1] else name.rsplit("/", 1)[-1]
+    return *head, *sizes, t("judged.same", language) if sizes[0] == sizes[-1] else name.rsplit("/", 1)[-1]
 
 
-def _bounds(s: Spread) -> str:
+def _bounds(s: Spread, language: str) -> str:
     if s.yes_or_no:
-        return "yes"
+        return t("ask.yes", language)
     low, high = _number(s.low), _number(s.high)
     return f"{low if low == high else f'{low} – {high}'} {s.unit}".strip()
 

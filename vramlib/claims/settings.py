@@ -9,7 +9,7 @@ from typing import Any
 from vramlib import tables
 from vramlib.claims import sizes
 from vramlib.estimate import estimate
-from vramlib.specs import PART_NAMES
+from vramlib.messages import names, parts, retold, t
 from vramlib.units import show
 
 START: Mapping[str, Any] = {"model": "Llama-3.1-8B", "gpu": "L4", "max_model_len": 8192}
@@ -89,24 +89,28 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def table(*part_keys: str) -> tables.Table:
+def table(*part_keys: str, language: str = "en") -> tables.Table:
     """Settings of these rows, or of all: the move, the row before and after, and what to know.
 
     Parameters
     ----------
     part_keys : keys of rows; all rows where none is given [-]
+    language : of the words, en or vi [-]
 
     Returns
     -------
     A row for each setting [-]
     """
     chosen = [s for s in SETTINGS if not part_keys or s.part in part_keys]
-    columns = ("row", "setting", "moved", "before", "after", "moves?", "why")
+    keys = ("row", "setting", "moved", "before", "after", "moves", "why")
+    columns = tuple(names("moved", keys, language).values())
     first = 1 if len(part_keys) == 1 else 0
-    return tables.table(columns[first:], [_cells(s)[first:] for s in chosen])
+    return tables.table(columns[first:], [_cells(s, language)[first:] for s in chosen])
 
 
-def _cells(s: Setting) -> tuple[str, ...]:
+def _cells(s: Setting, language: str) -> tuple[str, ...]:
     before, after = s.bytes()
-    return (PART_NAMES[s.part], f"`{s.name}`" if s.name.startswith("-") else s.name, s.move,
-            show(before), show(after), "yes" if before != after else "no", s.why)  # fmt: skip
+    name = f"`{s.name}`" if s.name.startswith("-") else s.name
+    moves = t("ask.yes" if before != after else "ask.no", language)
+    move, why = (retold("setting", words, language) for words in (s.move, s.why))
+    return parts(language)[s.part], name, move, show(before), show(after), moves, why
