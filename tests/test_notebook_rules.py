@@ -116,7 +116,7 @@ def targets(path: Path) -> tuple[str, ...]:
     return PERTURBED.get(path.stem, (own,))
 
 
-@taught
+@every
 def test_each_english_text_is_followed_by_the_same_in_vietnamese(path: Path) -> None:
     found = cells(path)
     for i, cell in enumerate(found):
@@ -127,6 +127,22 @@ def test_each_english_text_is_followed_by_the_same_in_vietnamese(path: Path) -> 
             assert cell.source != after.source
     counts = [sum(f"lang-{x}" in notebook.tags(c) for c in found) for x in SECTIONS]
     assert counts[0] == counts[1] > 0
+
+
+@every
+def test_text_without_a_language_is_formulas_alone(path: Path) -> None:
+    """What both readers see is no prose: no five words in a row."""
+    for cell in cells(path, "markdown"):
+        if not notebook.tags(cell) & {"lang-en", "lang-vi", "remove-cell"}:
+            words = re.sub(r"`[^`]*`|\$[^$]*\$|https?:\S+", "", cell.source)
+            assert not re.search(r"(?:\b[A-Za-z]{2,}\b ){4}[A-Za-z]{2,}\b", words), cell.source
+
+
+@every
+def test_tags_name_one_language_that_is_known(path: Path) -> None:
+    for cell in cells(path):
+        assert len(notebook.tags(cell) & {f"lang-{x}" for x in SECTIONS}) <= 1
+        assert all(tag[5:] in SECTIONS for tag in notebook.tags(cell) if tag.startswith("lang-"))
 
 
 def shape(source: str) -> tuple[list[str], int, int]:
