@@ -81,6 +81,15 @@ def test_languages_have_the_same_numbers(key: str) -> None:
     assert fields[0] == fields[1]
 
 
+def test_numbers_are_written_as_the_code_writes_them() -> None:
+    """Beside a computed 131,072 no label says 131.072: a reader could not tell which sign parts the thousands."""
+    numbers = {
+        key: [set(re.findall(r"\d[\d.,]*\d", row[language])) for language in messages.LANGUAGES]
+        for key, row in messages.table().items()
+    }
+    assert [key for key, (english, vietnamese) in numbers.items() if not vietnamese <= english] == []
+
+
 def test_part_names_are_those_of_the_package() -> None:
     assert messages.parts("en") == PART_NAMES
     assert tuple(messages.parts("vi")) == PART_KEYS
