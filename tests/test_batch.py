@@ -6,7 +6,9 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 import pytest
 from batch_grids import GOOD, grid, in_this_process, run, table
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from papermill.parameterize import parameterize_notebook
 
 import vramlib
-from vramlib import batch, cli, contract, report
+from vramlib import batch, cli, cli_reports, contract, report
 from vramlib.batch import changes, fingerprint, jobs, store, summary
 
 ROWS = [{**GOOD, "batch_size": n} for n in (1, 2, 3)]
@@ -176,7 +178,24 @@ def test_a_long_batch_asks_and_without_a_terminal_wants_yes(tmp_path, made):
     )
     status, output = command(tmp_path / "g.yaml", "--out", tmp_path / "out", "--jobs", 2)
     assert (status, made) == (2, [])
-    assert "the grid has 501 scenarios, about 0.5 hours on 2 cores; write --yes" in output
+    assert "the grid has 501 scenarios, about 29 minutes with --jobs 2; write --yes" in output
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_long_batch_asks_at_a_terminal(answer, tmp_path, made, monkeypatch):
+    asked = []
+    monkeypatch.setattr(batch, "ASKS_BEYOND", 2)
+    monkeypatch.setattr(cli_reports, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+
+    def confirm(words: str, **_: object) -> None:
+        asked.append(words)
+        if not answer:
+            raise click.Abort
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    status, _ = command(grid(tmp_path / "g.csv", ROWS), "--out", tmp_path / "out", "--jobs", 1)
+    assert asked == ["vram: the grid has 3 scenarios, about 0 minutes with --jobs 1; start"]
+    assert (status, len(made)) == ((0, 3) if answer else (130, 0))
 
 
 # --- fingerprints --------------------------------------------------------------------------------------------------

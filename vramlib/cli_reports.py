@@ -91,15 +91,17 @@ def _bar(jobs: Sequence[batch.Job]) -> tqdm:
     return tqdm(total=len(jobs), unit=" reports", disable=None)
 
 
-def _ask(count: int, cores: int) -> None:
+def _ask(count: int, jobs: int) -> None:
     """Let the user confirm a long batch.
 
     Raises
     ------
     ValueError : there is no terminal to ask at.
     """
-    hours = f", about {count * SECONDS_A_REPORT / cores / 3600:,.1f} hours on {cores} cores" if cores else ""
-    words = f"the grid has {count:,} scenarios{hours}"
+    minutes = (
+        f", about {count * SECONDS_A_REPORT / jobs / 60:,.0f} minutes with --jobs {jobs}" if jobs else ""
+    )
+    words = f"the grid has {count:,} scenarios{minutes}"
     if not sys.stdin.isatty():
         raise ValueError(f"{words}; write --yes to start it, or shorten an axis")
     click.confirm(f"vram: {words}; start", abort=True, err=True)

@@ -52,6 +52,8 @@ def run(
 ) -> Batch:
     """Make the reports that a folder does not have yet, and write its index, summary and changes.
 
+    Its processes start as Python's own do: a script calls it under ``if __name__ == "__main__":``.
+
     Parameters
     ----------
     jobs : what ``read`` returns [-]

@@ -114,7 +114,7 @@ def _beside(target: Path) -> Iterator[Path]:
         yield part
     finally:
         for left in (part, part.with_name(f"{part.name}-old")):
-            if left.is_dir():
+            if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
