@@ -18,7 +18,18 @@ from vramlib.messages import retold
 from vramlib.notebook import tags
 
 ROOT = Path(__file__).resolve().parents[1]
-RETOLD = ("workload", "verdict", "change", "term", "formula", "worked", "warning", "claim", "setting")
+RETOLD = (
+    "workload",
+    "verdict",
+    "change",
+    "term",
+    "formula",
+    "worked",
+    "warning",
+    "claim",
+    "setting",
+    "experiment",
+)
 SCENARIOS = [
     {"model": "Llama-3.1-8B", "gpu": "L4"},
     {"model": "Llama-3.1-70B", "gpu": "L4"},

@@ -203,9 +203,20 @@ def word(verdict: str, language: str = "en") -> str:
     return t(f"judged.{verdict.replace(' ', '_')}", language)
 
 
+def signed(verdict: str, language: str = "en") -> str:
+    """A verdict after its sign.
+
+    Examples
+    --------
+    >>> signed(MISCONCEPTION), signed(MISCONCEPTION, "vi")
+    ('✗ misconception', '✗ ngộ nhận')
+    """
+    return f"{SIGNS[verdict]} {word(verdict, language)}"
+
+
 def _marked(found: str, language: str) -> str:
-    """A verdict after its sign, in one piece that no line breaks."""
-    return f"{SIGNS[found]} {word(found, language)}".replace(" ", "\N{NO-BREAK SPACE}")
+    """The same in one piece that no line breaks."""
+    return signed(found, language).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def numbers_table(*part_keys: str, language: str = "en") -> tables.Table:

@@ -9,7 +9,7 @@ import altair as alt
 
 from vramlib import catalog, charts_claims, resolve, runs, tables
 from vramlib.budget import activation_peak_bytes
-from vramlib.claims import SIGNS, judge
+from vramlib.claims import judge, signed
 from vramlib.claims.cases import plain_bytes, text_models
 from vramlib.components import activations
 from vramlib.lessons.activations import trial
@@ -66,7 +66,7 @@ def _bounds() -> tuple[float, float]:
     return float(row["low"]), float(row["high"])
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the catalogue says of the claim, with its sign.
 
     Examples
@@ -77,7 +77,7 @@ def verdict() -> str:
     low, high = _bounds()
     shares = [sum(low <= x <= high for x in v.values()) / len(v) for v in ratios().values()]
     found = judge(shares)
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def printed(language: str = "en") -> tables.Table:

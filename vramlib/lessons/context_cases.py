@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import altair as alt
 
 from vramlib import catalog, charts_claims, tables
-from vramlib.claims import SIGNS, Verdict
+from vramlib.claims import Verdict, signed
 from vramlib.claims.checks import check
 from vramlib.components import cuda_context
 from vramlib.messages import t
@@ -112,7 +112,7 @@ def claim_chart(language: str = "en") -> alt.LayerChart:
     return charts_claims.ranges(cases, low=low, high=high, labels=labels, part="cuda_context", log=False)
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the figures say of the claim, with its sign.
 
     Examples
@@ -120,7 +120,7 @@ def verdict() -> str:
     >>> verdict()
     '≈ holds when'
     """
-    return f"{SIGNS[_checked().verdict]} {_checked().verdict}"
+    return signed(_checked().verdict, language)
 
 
 def tweak() -> float:

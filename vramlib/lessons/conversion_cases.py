@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import altair as alt
 
 from vramlib import catalog, charts_claims, names, runs, tables
-from vramlib.claims import SIGNS
+from vramlib.claims import signed
 from vramlib.claims.cases import plain_bytes
 from vramlib.claims.checks import check
 from vramlib.components import model_weights
@@ -51,7 +51,7 @@ def claim_chart(language: str = "en") -> alt.LayerChart:
     return charts_claims.ranges(cases, low=-0.5, high=0.5, labels=labels, part="model_weights", log=False)
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the catalogue says of the claim, with its sign.
 
     Examples
@@ -61,7 +61,7 @@ def verdict() -> str:
     """
     row = next(r for r in catalog.table("table") if r["id"] == "quick_conversion")
     found = check(row).verdict
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def printed(language: str = "en") -> tables.Table:

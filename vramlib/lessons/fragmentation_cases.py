@@ -19,7 +19,7 @@ from vramlib.allocator import (
     random_trace,
     replay,
 )
-from vramlib.claims import SIGNS, spread
+from vramlib.claims import signed, spread
 from vramlib.claims.cases import Row, bounds, decided, short, text_models
 from vramlib.components import fragmentation, kv_cache, model_weights
 from vramlib.messages import t
@@ -155,7 +155,7 @@ def _shares() -> dict[str, dict[str, float]]:
     return found
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the catalogue says of the claim, with its sign.
 
     Examples
@@ -167,7 +167,7 @@ def verdict() -> str:
     low, high = (100 * bound for bound in bounds(row))
     spreads = [spread(word, shares[word], low, high, "%") for word in ("vllm", "growing")]
     found = decided(row, "", *spreads).verdict
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def printed(language: str = "en") -> tables.Table:

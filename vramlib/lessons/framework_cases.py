@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from vramlib import catalog, charts_claims, commands, fields, resolve, runs, tables
-from vramlib.claims import SIGNS
+from vramlib.claims import signed
 from vramlib.claims.cases import short, text_models
 from vramlib.claims.checks import check
 from vramlib.components import framework_buffers as buffers
@@ -69,7 +69,7 @@ def verdicts(language: str = "en") -> tables.Table:
         rows.append(
             (
                 row["seed_words"] if language == "vi" else row["english"],
-                f"{SIGNS[found.verdict]} {found.verdict}",
+                signed(found.verdict, language),
             )
         )
     return tables.table([t(f"fb.column_{c}", language) for c in ("claim", "verdict")], rows)

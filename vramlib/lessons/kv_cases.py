@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from vramlib import catalog, charts_claims, runs, tables
-from vramlib.claims import SIGNS
+from vramlib.claims import signed
 from vramlib.claims.cases import cache_bytes, plain_bytes, text_models
 from vramlib.claims.checks import check
 from vramlib.components import kv_cache, kv_pool
@@ -44,7 +44,7 @@ def claim_chart(language: str = "en") -> alt.LayerChart:
     return charts_claims.ranges(cases, low=low, high=high, labels=labels, part="kv_cache")
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the catalogue says of the claim, with its sign.
 
     Examples
@@ -54,7 +54,7 @@ def verdict() -> str:
     """
     row = next(r for r in catalog.table("table") if r["id"] == "kv_ratio")
     found = check(row).verdict
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def both_directions(language: str = "en") -> tables.Table:

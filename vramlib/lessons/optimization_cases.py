@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import altair as alt
 
 from vramlib import budget, catalog, charts_claims, runs, tables
-from vramlib.claims import SIGNS
+from vramlib.claims import signed
 from vramlib.claims.cases import SMALL_CARD, over
 from vramlib.claims.checks import check
 from vramlib.components import kv_cache, prefill_padding
@@ -52,7 +52,7 @@ def verdicts(language: str = "en") -> tables.Table:
         found = check(row)
         said = row["seed_words"] if language == "vi" else row["english"]
         share = f"{found.decisive.share:.0%}".replace("%", " %")
-        rows.append((words(key, language), said, f"{SIGNS[found.verdict]} {found.verdict}", share))
+        rows.append((words(key, language), said, signed(found.verdict, language), share))
     return tables.table([t(f"opt.column_{c}", language) for c in ("name", "said", "verdict", "share")], rows)
 
 

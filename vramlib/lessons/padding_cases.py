@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from vramlib import budget, catalog, charts_claims, resolve, runs, tables
-from vramlib.claims import SIGNS, spread
+from vramlib.claims import signed, spread
 from vramlib.claims.cases import MIXED, Row, bounds, decided, short, text_models
 from vramlib.claims.checks import check
 from vramlib.components import kv_cache, kv_pool, prefill_padding
@@ -126,7 +126,7 @@ def verdicts(language: str = "en") -> tables.Table:
         "gpu_memory_utilization_limits": check(limit).verdict,
     }
     rows = [
-        (claims[name]["seed_words"] if language == "vi" else claims[name]["english"], f"{SIGNS[word]} {word}")
+        (claims[name]["seed_words"] if language == "vi" else claims[name]["english"], signed(word, language))
         for name, word in found.items()
     ]
     return tables.table([t(f"pad.column_{c}", language) for c in ("claim", "verdict")], rows)

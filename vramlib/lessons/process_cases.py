@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from vramlib import budget, catalog, charts_claims, resolve, runs, tables
-from vramlib.claims import SIGNS, Verdict
+from vramlib.claims import Verdict, signed
 from vramlib.claims.checks import check
 from vramlib.components import cuda_context, kv_cache, model_weights, multi_process
 from vramlib.lessons.kv_cache import short
@@ -139,7 +139,7 @@ def claim_chart(language: str = "en") -> alt.LayerChart:
     return charts_claims.ranges(cases, low=s.low, high=s.high, labels=labels, part="multi_process")
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the numbers say of the claim, with its sign.
 
     Examples
@@ -148,7 +148,7 @@ def verdict() -> str:
     '≈ holds when'
     """
     found = _verdict().verdict
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def printed(language: str = "en") -> tables.Table:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import altair as alt
 
 from vramlib import catalog, charts_claims, resolve, runs, tables
-from vramlib.claims import SIGNS
+from vramlib.claims import signed
 from vramlib.claims.cases import plain_bytes, text_models
 from vramlib.claims.checks import check
 from vramlib.claims.sizes import ROUGHLY
@@ -46,7 +46,7 @@ def claim_chart(language: str = "en") -> alt.LayerChart:
     return charts_claims.ranges(cases, low=low, high=high, labels=labels, part="model_weights", log=False)
 
 
-def verdict() -> str:
+def verdict(language: str = "en") -> str:
     """What the catalogue says of the claim, with its sign.
 
     Examples
@@ -55,7 +55,7 @@ def verdict() -> str:
     '✗ misconception'
     """
     found = check(next(r for r in catalog.table("table") if r["id"] == "weights_ratio")).verdict
-    return f"{SIGNS[found]} {found}"
+    return signed(found, language)
 
 
 def printed(language: str = "en") -> tables.Table:

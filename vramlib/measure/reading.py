@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vramlib import tables
@@ -12,6 +13,7 @@ from vramlib.measure.guard import BusyError
 from vramlib.measure.plan import Plan, assumed_room
 from vramlib.measure.record import STATUSES, Measurement
 from vramlib.measure.reported import Reported, reported
+from vramlib.messages import names, retold, t
 from vramlib.resolve import DEFAULT_GPU
 from vramlib.units import show
 
@@ -41,14 +43,13 @@ class Reading:
     @property
     def label(self) -> str:
         """Where the number comes from, to be printed beside it."""
+        return self.told()
+
+    def told(self, language: str = "en") -> str:
+        """The label in a language: measured now, recorded, reported by others, or model only."""
         s = self.measurement.setting
-        if self.kind == "live":
-            return f"measured now on {s.gpu}"
-        if self.kind == "recorded":
-            return f"recorded on {s.gpu}, {s.date}"
-        if self.kind == "reported":
-            return f"reported by others: {self.reported[0].source}"
-        return "model only"
+        source = self.reported[0].source if self.reported else ""
+        return t(f"measure.{self.kind}", language, gpu=s.gpu, date=s.date, source=source)
 
     @property
     def bytes(self) -> int | None:
@@ -74,28 +75,26 @@ class Reading:
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def table(self) -> tables.Table:
-        """Readings as rows: predicted, measured, ratio, or who reported them."""
+    def table(self, language: str = "en") -> tables.Table:
+        """Readings as rows: predicted, measured, ratio, or who reported them, in their own words."""
         if self.reported:
             rows = [
                 (r.reading, _shown(r.predicted_bytes), show(r.bytes), r.gpu, r.conditions, r.source)
                 for r in self.reported
             ]
-            columns = ("reading", "predicted", "reported", "card", "conditions", "source")
-            return tables.table(columns, rows, caption=self._caption())
-        return tables.table(
-            ("reading", "predicted", "measured", "ratio"),
-            [_row(p) for p in self.measurement.points],
-            caption=self._caption(),
-        )
+            columns = ("column_reading", "predicted", "column_reported", "card", "conditions", "source")
+            return self._shown(columns, rows, language)
+        rows = [_row(p, language) for p in self.measurement.points]
+        return self._shown(("column_reading", "predicted", "measured", "ratio"), rows, language)
 
-    def _caption(self) -> str:
-        return f"{named(self.name).question} **{self.label}**"
+    def _shown(self, columns: Sequence[str], rows: Iterable[Sequence[str]], language: str) -> tables.Table:
+        caption = f"{retold('experiment', named(self.name).question, language)} **{self.told(language)}**"
+        return tables.table(tuple(names("measure", columns, language).values()), rows, caption=caption)
 
 
-def _row(p: record.Point) -> tuple[str, str, str, str]:
+def _row(p: record.Point, language: str) -> tuple[str, str, str, str]:
     ratio = "" if p.ratio is None else f"{p.ratio:.3f}"
-    return p.name, _shown(p.prediction.bytes), _shown(p.bytes), ratio
+    return retold("experiment", p.name, language), _shown(p.prediction.bytes), _shown(p.bytes), ratio
 
 
 def _shown(size: int | None) -> str:
