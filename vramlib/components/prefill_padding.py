@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vramlib.components import activations, encoder, kv_cache, kv_cells, kv_pool
+from vramlib.components import activations, cuda_graphs, encoder, kv_cache, kv_cells, kv_pool
 from vramlib.specs import ModelSpec, Part, Scenario, Term
 from vramlib.units import MiB, ceil_div, maximum, minimum, round_up, scale
 
@@ -152,13 +152,13 @@ def _workspace_terms(s: Scenario, stage: int) -> list[Term]:
                 high=2 * encoder.cache_bytes(s),
             )
         )
-    if s.engine == "vllm" and s.gpu.compute_capability >= 10 and not m.kv_lora_rank and m.num_attention_heads:
+    if s.engine == "vllm" and cuda_graphs.uses_flashinfer(s):
         found.append(
             Term(
                 name="FlashInfer workspace",
                 bytes=FLASHINFER_WORKSPACE,
                 formula="VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE",
-                worked="394 MiB where FlashInfer is the attention back end (Blackwell)",
+                worked="394 MiB where FlashInfer is the attention back end",
                 source="vLLM 0.33, vllm/envs.py",
                 basis="modelled",
                 low=0,
