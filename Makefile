@@ -58,6 +58,7 @@ bench: $(STAMP)  ## one estimate beside json.loads of the same config
 	$(BIN)/python tools/bench_allocator.py
 	$(BIN)/python tools/bench_sweep.py
 	$(BIN)/python tools/bench_slider.py
+	$(BIN)/python tools/bench_reports.py
 
 refresh: $(STAMP)  ## run every notebook and store it as the tests expect
 	$(BIN)/python -m vramlib.notebook refresh notebooks/*.ipynb

@@ -198,6 +198,11 @@ def test_a_long_batch_asks_at_a_terminal(answer, tmp_path, made, monkeypatch):
     assert (status, len(made)) == ((0, 3) if answer else (130, 0))
 
 
+def test_the_grid_that_the_readme_names(root):
+    found = batch.read(root / "docs" / "eight_users.yaml")
+    assert [job.error for job in found] == [""] * 12
+
+
 # --- fingerprints --------------------------------------------------------------------------------------------------
 
 
