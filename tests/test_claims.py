@@ -5,13 +5,14 @@ import re
 
 import pytest
 
-from vramlib import catalog, claims, names, seed, workbook
+from vramlib import catalog, claims, messages, names, seed, workbook
 from vramlib._paths import data_dir, notebooks_dir
 from vramlib.claims import Spread, cases, judge, settings, spread
 from vramlib.specs import PART_KEYS
 from vramlib.units import GB, GiB
 
 ROWS = catalog.table("table")
+ALIKE = {"L4 → H100-80GB", "16 bit → AWQ, 4 bit", "0.8 → 0.9"}  # no words to tell
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
@@ -126,3 +127,25 @@ def test_the_map_links_only_what_exists():
     assert all((notebooks_dir() / link).is_file() for link in links)
     named = {n.name for n in workbook.NOTEBOOKS}
     assert {p.stem for p in notebooks_dir().glob("*.ipynb")} <= named
+
+
+def test_every_claim_and_setting_is_told_in_vietnamese():
+    """Each sentence, condition, move and reason reads otherwise in Vietnamese and keeps its numbers."""
+    told = [
+        ("claim", words)
+        for v in claims.verdicts()
+        for words in (v.sentence, *(s.condition for s in v.spreads))
+    ]
+    told += [("setting", words) for s in settings.SETTINGS for words in (s.move, s.why) if " " in words]
+    for group, english in told:
+        vietnamese = messages.retold(group, english, "vi")
+        assert vietnamese != english or english in ALIKE
+        assert sorted(re.findall(r"[\d.,]*\d", vietnamese)) == sorted(re.findall(r"[\d.,]*\d", english)), (
+            english
+        )
+    names = claims.verdict_table(language="vi").rows
+    assert {row[1].split("\N{NO-BREAK SPACE}", 1)[1] for row in names} <= {
+        "đúng",
+        "đúng\N{NO-BREAK SPACE}khi",
+        "ngộ\N{NO-BREAK SPACE}nhận",
+    }

@@ -51,7 +51,7 @@ def shares(verdicts: Iterable[Verdict], language: str = "en", *, title: str = ""
     legend = alt.Legend(title=None, orient="bottom", columns=1, labelExpr=_legend(language))
     bars = base.mark_bar().encode(x=axis, color=alt.Color("verdict:N", scale=scale, legend=legend))
     signs = base.mark_text(align="left", dx=4, color=GREY, fontSize=11).encode(x="share:Q", text="sign:N")
-    words = ". ".join(f"{row['claim']}: {row['sign']}, {word(row['verdict'], language)}" for row in rows)
+    words = ". ".join(f"{row['claim']}: {row['sign']}, {word(str(row['verdict']), language)}" for row in rows)
     heading = title or t("judged.title", language)
     return page_wide(alt.layer(bars, signs), heading, words, height=24 * len(rows))
 

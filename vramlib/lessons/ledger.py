@@ -10,7 +10,7 @@ import altair as alt
 
 from vramlib import accuracy, accuracy_report, engines, tables
 from vramlib.charts_growth import chooser
-from vramlib.messages import t
+from vramlib.messages import retold, t
 from vramlib.specs import PART_COLORS
 from vramlib.units import GiB
 from vramlib.vega import page_wide
@@ -34,11 +34,13 @@ def comparisons() -> tuple[accuracy.Comparison, ...]:
     return tuple(c for name in TABLES for c in accuracy.ledger(name))
 
 
-def rows(everything: Iterable[accuracy.Comparison] | None = None) -> list[dict[str, Any]]:
+def rows(
+    everything: Iterable[accuracy.Comparison] | None = None, language: str = "en"
+) -> list[dict[str, Any]]:
     """Sizes in GiB, printed and ours, with what a reader wants to see of the run."""
     return [
         {
-            "measure": accuracy_report.TITLES[c.measure],
+            "measure": title(c.measure, language),
             "part": SIZES[c.measure],
             "printed": round(c.measured / GiB, 4),
             "ours": round(c.predicted / GiB, 4),
@@ -54,12 +56,26 @@ def rows(everything: Iterable[accuracy.Comparison] | None = None) -> list[dict[s
     ]
 
 
+def title(measure: str, language: str = "en") -> str:
+    """What a measure is called.
+
+    Examples
+    --------
+    >>> title("kv_tokens"), title("kv_tokens", "vi")
+    ('KV tokens', 'số token KV')
+    """
+    return retold("scored", accuracy_report.TITLES[measure], language)
+
+
 def scatter(language: str = "en") -> alt.LayerChart:
     """Ours over printed, a point a figure, with choices of engine, version and card inside the chart."""
-    data = rows()
+    data = rows(language=language)
     low, high = min(r["printed"] for r in data) / 1.5, max(r["printed"] for r in data) * 1.5
     everything = t("ledger.all", language)
-    picks = [chooser(f"pick_{k}", [everything, *sorted({r[k] for r in data})], k) for k in FILTERS]
+    picks = [
+        chooser(f"pick_{k}", [everything, *sorted({r[k] for r in data})], t(f"ledger.pick_{k}", language))
+        for k in FILTERS
+    ]
     wanted = " && ".join(f"(pick_{k} == '{everything}' || datum.{k} == pick_{k})" for k in FILTERS)
     scale = alt.Scale(type="log", domain=[low, high])
     points = (
@@ -87,8 +103,8 @@ def scatter(language: str = "en") -> alt.LayerChart:
     )
     line = alt.Chart(alt.Data(values=[{"x": low}, {"x": high}])).mark_line(strokeDash=[4, 4], color="#888")
     diagonal = line.encode(x=alt.X("x:Q", scale=scale, title=None), y=alt.Y("x:Q", scale=scale, title=None))
-    title = t("ledger.scatter", language)
-    return page_wide(alt.layer(diagonal, points), title=title, description=title, height=380)
+    heading = t("ledger.scatter", language)
+    return page_wide(alt.layer(diagonal, points), title=heading, description=heading, height=380)
 
 
 def _parts(data: list[dict[str, Any]]) -> alt.Scale:
@@ -110,7 +126,7 @@ def errors(language: str = "en") -> tables.Table:
             rival = PRINTED_BY_RIVALS.get(measure) if name == "vllm" else None
             cells = (
                 engine_name(name),
-                accuracy_report.TITLES[measure],
+                title(measure, language),
                 x["n"],
                 unit(x["mean"]),
                 unit(x["median"]),
@@ -135,7 +151,7 @@ def worst(language: str = "en", count: int = 6) -> tables.Table:
     """The worst misses with their cause."""
     causes = accuracy_report.causes()
     found = [
-        (c.run.run_id, accuracy_report.TITLES[c.measure], f"{c.error:+.1%}", causes.get(c.run.run_id, ""))
+        (c.run.run_id, title(c.measure, language), f"{c.error:+.1%}", causes.get(c.run.run_id, ""))
         for c in accuracy_report.worst(count)
     ]
     return tables.table(
@@ -152,9 +168,7 @@ def seed_ranges(language: str = "en") -> tables.Table:
         inside = sum(low <= r <= high for r in ratios) / len(own)
         near = sum(abs(c.error) <= 0.05 for c in own) / len(own)
         bounds, seen = f"{low}–{high} ×", f"{min(ratios):.3g}–{max(ratios):.3g} ×"
-        found.append(
-            (accuracy_report.TITLES[measure], len(own), bounds, seen, f"{inside:.0%}", f"{near:.0%}")
-        )
+        found.append((title(measure, language), len(own), bounds, seen, f"{inside:.0%}", f"{near:.0%}"))
     names = ("measure", "n", "seed", "seen", "inside", "near")
     return tables.table([t(f"ledger.column_{n}", language) for n in names], found)
 

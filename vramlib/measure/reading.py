@@ -67,10 +67,15 @@ class Reading:
         return self.bytes / self.predicted_bytes if self.bytes is not None and self.predicted_bytes else None
 
     def __str__(self) -> str:
-        lines = [f"{self.name} ({self.label})"]
-        lines += [f"  {record.line(p)}" for p in self.measurement.points if not self.reported]
-        lines += [f"  {_said(r)}" for r in self.reported]
-        return "\n".join((*lines, *(f"  note: {w}" for w in self.warnings)))
+        return self.text()
+
+    def text(self, language: str = "en") -> str:
+        """Readings line by line, with the label above and what to beware of below."""
+        lines = [record.line(p) for p in self.measurement.points if not self.reported]
+        lines += [_said(r) for r in self.reported]
+        lines += [f"note: {w}" for w in self.warnings]
+        told = (f"  {retold('reading', line, language)}" for line in lines)
+        return "\n".join((f"{self.name} ({self.told(language)})", *told))
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
@@ -84,8 +89,8 @@ class Reading:
             ]
             columns = ("column_reading", "predicted", "column_reported", "card", "conditions", "source")
             return self._shown(columns, rows, language)
-        rows = [_row(p, language) for p in self.measurement.points]
-        return self._shown(("column_reading", "predicted", "measured", "ratio"), rows, language)
+        points = [_row(p, language) for p in self.measurement.points]
+        return self._shown(("column_reading", "predicted", "measured", "ratio"), points, language)
 
     def _shown(self, columns: Sequence[str], rows: Iterable[Sequence[str]], language: str) -> tables.Table:
         caption = f"{retold('experiment', named(self.name).question, language)} **{self.told(language)}**"
