@@ -355,6 +355,16 @@ def test_words_that_cannot_be_used(words, told, tmp_path, made):
     assert told in output
 
 
+def test_a_stopped_batch_says_how_it_goes_on(tmp_path, monkeypatch):
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "run", stopped)
+    status, output = command(grid(tmp_path / "g.csv", ROWS), "--out", tmp_path / "out")
+    assert status == 130
+    assert output == "vram: stopped; the same command makes what is missing and keeps the rest\n"
+
+
 # --- two batches compared --------------------------------------------------------------------------------------------
 
 

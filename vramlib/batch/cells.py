@@ -92,7 +92,9 @@ def _model(result: Result) -> Cell:
 def _given(value: str) -> Cell:
     if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", value):
         return Cell(inside=value, key=float(value), kind="number")
-    return Cell(inside=text(value), key=value.casefold() or None, kind="short" if len(value) < SHORT else "")
+    return Cell(
+        inside=text(value) or "–", key=value.casefold() or None, kind="short" if len(value) < SHORT else ""
+    )
 
 
 def _verdict(result: Result, language: str) -> Cell:

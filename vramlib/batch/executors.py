@@ -134,7 +134,7 @@ def _prepare(scratch: str) -> None:
     sys.modules[NEVER_USED] = cast(ModuleType, None)  # not found, rather than made for two seconds
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=_follow, args=(scratch,), daemon=True).start()
 
 
 def _end(*_: Any) -> None:
@@ -142,9 +142,10 @@ def _end(*_: Any) -> None:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _follow() -> None:
-    """A parent that was killed cannot tell its processes to end."""
+def _follow(scratch: str) -> None:
+    """A parent that was killed cannot tell its processes to end, nor take away what they wrote."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
