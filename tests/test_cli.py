@@ -212,6 +212,7 @@ def test_help_names_every_command_and_flag(vram: Vram) -> None:
             "models",
             "gpus",
             "report",
+            "reports",
             "lab",
             "app",
             "explain",
