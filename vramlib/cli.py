@@ -168,8 +168,7 @@ def report(parameters: tuple[tuple[str, str], ...], out: Path | None) -> None:
 )
 @click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of reports and index  [en]")
 @click.option("--yes", is_flag=True, help="do not ask before more than 500 reports")
-@click.pass_context
-def reports(context: click.Context, grid: Path, **given: Any) -> None:
+def reports(grid: Path, **given: Any) -> None:
     """A report for each scenario of a grid.
 
     GRID is as for vram sweep. Writes a folder a report, index.html, summary.csv, and with --compare changes.csv.
@@ -177,11 +176,13 @@ def reports(context: click.Context, grid: Path, **given: Any) -> None:
     """
     from vramlib import cli_reports
 
-    context.exit(cli_reports.reports(grid, **given))
+    click.get_current_context().exit(cli_reports.reports(grid, **given))
 
 
 @main.command()
-@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of text, labels and menus  [en]")
+@click.option(
+    "--language", type=click.Choice(["en", "vi"]), default="en", help="of text, labels and menus  [en]"
+)
 @click.argument("lab_arguments", metavar="[-- LAB ARGUMENTS]", nargs=-1)
 def lab(language: str, lab_arguments: tuple[str, ...]) -> None:
     """Open the workbook in JupyterLab.
