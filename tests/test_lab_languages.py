@@ -86,6 +86,7 @@ def foreign(language: str) -> list[bool]:
 def test_only_one_language_is_seen(opened: tuple[str, Any, Seen]) -> None:
     language, page, seen = opened
     assert page.evaluate(HIDDEN) == foreign(language)
+    assert not page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCell.isHidden")
     heights = list(zip(page.evaluate(HEIGHTS), foreign(language), strict=True))
     assert {height for height, hidden in heights if hidden} <= {0, None}
     assert all(height for height, hidden in heights if not hidden)

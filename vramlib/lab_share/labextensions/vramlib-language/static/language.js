@@ -4,7 +4,8 @@
 (() => {
   const NAME = "vramlib-language";
   const ENGLISH = "en";
-  const STYLE = "[data-vramlib-foreign] { display: none !important; }";
+  const STYLE = `[data-vramlib-foreign] { display: none !important; }
+    jp-tree-item:has(> .jp-tocItem-heading > [data-vramlib-foreign])::part(positioning-region) { display: none; }`;
   let shared = {};
 
   const chosen = () => {
@@ -41,6 +42,9 @@
     const again = () => requestAnimationFrame(() => panel.isDisposed || apply(panel.content, language, hidden));
     const start = () => {
       apply(panel.content, language, hidden);
+      if (panel.content.activeCell?.isHidden) {
+        panel.content.activeCellIndex = panel.content.widgets.findIndex(cell => !cell.isHidden);
+      }
       panel.content.model?.cells.changed.connect(again);
       panel.content.model?.contentChanged.connect(again); // a tag that somebody edits
       panel.content.activeCellChanged.connect(again); // a heading that somebody opens
