@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -133,6 +134,36 @@ def voila(notebook: Path) -> Iterator[str]:
     words = ["voila", str(notebook), "--no-browser", "--Voila.ip=127.0.0.1", "--show_tracebacks=True"]
     with _server(notebook.parent, words, "--port", "/static/favicon.ico") as url:
         yield url
+
+
+@contextlib.contextmanager
+def what_if_app(root: Path, *words: str) -> Iterator[tuple[str, str]]:
+    """The dashboard as ``vram app`` starts it, with the token that it makes up; its address and token."""
+    port = _free_port()
+    started = ["app", *words, "--", "--no-browser", f"--port={port}", "--show_tracebacks=True"]
+    command = [sys.executable, "-c", "from vramlib.cli import main; main()", *started]
+    own = {"JUPYTER_CONFIG_DIR": str(root / "config"), "JUPYTER_RUNTIME_DIR": str(root / "runtime")}
+    log = root / "app.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, env=os.environ | own, cwd=root, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            token = _printed(process, log, r"token=(\w+)")
+            _printed(process, log, "Kernel pool of .* is filled")
+            yield f"http://127.0.0.1:{port}", token
+        finally:
+            _stop(process)
+
+
+def _printed(process: subprocess.Popen, log: Path, pattern: str) -> str:
+    """What a server says when it is ready."""
+    deadline = time.monotonic() + 90
+    while not (found := re.search(pattern, log.read_text())):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the server does not say {pattern}: {log.read_text()[-3000:]}")
+        time.sleep(0.1)
+    return found[found.re.groups]
 
 
 @contextlib.contextmanager

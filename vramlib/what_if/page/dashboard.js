@@ -15,7 +15,7 @@ async function render({ model, el }) {
   const words = model.get("words");
   const limits = model.get("limits");
   const prefix = `vram-${Math.random().toString(36).slice(2, 8)}`;
-  const box = element("div", { class: "vram-widget vram-app", "data-lm-suppress-shortcuts": "true", lang: model.get("language") });
+  const box = element("div", { class: "vram-widget vram-app", lang: model.get("language") });
   const inVoila = document.body.dataset.voila !== undefined;
   let quick = {};
   const making = new Set(); // files that the kernel is making
@@ -191,7 +191,9 @@ async function render({ model, el }) {
   };
 
   // A link opens its state, once a page: what is done afterwards is not undone by drawing the page again.
-  const start = window.__vramLinkRead ? "" : location.hash.slice(1);
+  // JupyterLab writes its own address over the reader's, which the browser still knows.
+  const came = location.hash ? location.href : (performance.getEntriesByType("navigation")[0]?.name ?? "");
+  const start = window.__vramLinkRead ? "" : came.split("#").slice(1).join("#");
   window.__vramLinkRead = true;
   await act({ do: "show" });
   if (start.includes("=")) await act({ do: "open", text: start });

@@ -1,6 +1,10 @@
 // Elements, words as text only (a model's name is never read as HTML), the clipboard and files.
+const KEYS = new Set(["input", "select", "button", "textarea", "summary", "pre"]);
+
 const element = (tag, attributes = {}, ...children) => {
   const made = document.createElement(tag);
+  // JupyterLab takes keys for itself unless the element that has the focus says no.
+  if (KEYS.has(tag)) made.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value === true ? "" : value);
   }

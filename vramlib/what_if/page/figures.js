@@ -4,7 +4,7 @@ const square = (color) => element("span", { class: "vram-square", style: `backgr
 const partsTable = (words, colors) => {
   const box = element("div", {});
   const put = (rows) => replace(box, table(words.parts, [words.part, words.both, words.interval_tip, words.basis],
-    rows.map((row) => [element("span", {}, square(colors[row.key]), row.part), row.both, row.low === row.high ? "–" : row.interval, row.basis])));
+    rows.map((row) => [element("span", {}, square(colors[row.key]), row.part), row.size, row.low === row.high ? "–" : row.interval, row.basis])));
   return { box, put };
 };
 
@@ -32,12 +32,12 @@ const fitMap = (words, go) => {
       batches.map((batch, y) => [plain(batch), ...grid[y].map((one) => one ?? "")]));
     made.classList.add("vram-map");
     made.removeAttribute("tabindex");
+    grid.forEach((line, y) => line.forEach((one, x) => one?.addEventListener("focus", () => focus(y, x))));
     made.addEventListener("keydown", (event) => {
       const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!step) return;
       event.preventDefault();
-      focus(at[0] + step[0], at[1] + step[1]);
-      grid[at[0]][at[1]].focus();
+      grid[at[0] + step[0]]?.[at[1] + step[1]]?.focus();
     });
     box.replaceChildren(made);
     if (focused) grid[at[0]]?.[at[1]]?.focus();

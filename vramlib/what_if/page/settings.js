@@ -13,7 +13,12 @@ const chooser = ({ label, find, take }) => {
   let shown = "";
   let place = -1;
   let asked = 0;
-  const close = () => { list.hidden = true; place = -1; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
+  const close = () => {
+    list.hidden = true;
+    place = -1;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  };
   const point = (next) => {
     const options = [...list.children];
     if (!options.length) return;
@@ -23,6 +28,7 @@ const chooser = ({ label, find, take }) => {
     input.setAttribute("aria-activedescendant", options[place].id);
   };
   const choose = (name) => { input.value = name; shown = name; close(); take(name); };
+  let listed = null; // the text that the list answers
   const look = async (text) => {
     asked += 1;
     const mine = asked;
@@ -33,6 +39,7 @@ const chooser = ({ label, find, take }) => {
       option.addEventListener("mousedown", (event) => { event.preventDefault(); choose(name); });
       return option;
     }));
+    listed = text;
     list.hidden = !names.length;
     input.setAttribute("aria-expanded", String(names.length > 0));
     place = -1;
@@ -42,16 +49,19 @@ const chooser = ({ label, find, take }) => {
   input.addEventListener("click", () => list.hidden && look(""));
   input.addEventListener("input", () => look(input.value));
   input.addEventListener("blur", () => { asked += 1; close(); input.value = shown; });
+  const taken = async () => {
+    if (input.value !== listed && input.value !== shown) await look(input.value);
+    if (place >= 0) choose(list.children[place].textContent);
+    else if (input.value && input.value !== shown) choose(input.value);
+  };
   input.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
       event.preventDefault();
       if (list.hidden) look("");
       else point(place + step);
-    } else if (event.key === "Enter" && place >= 0) {
-      choose(list.children[place].textContent);
-    } else if (event.key === "Enter" && input.value && input.value !== shown) {
-      choose(input.value);
+    } else if (event.key === "Enter") {
+      taken();
     } else if (event.key === "Escape") {
       close();
       input.value = shown;
