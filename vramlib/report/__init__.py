@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vramlib._paths import notebooks_dir
+from vramlib.messages import t
 from vramlib.report.pages import NAMES, Page, UnusableError, page, read
 from vramlib.specs import Estimate
 
@@ -63,7 +64,7 @@ def run(parameters: Mapping[str, Any], out: Path | None = None, progress: bool |
     with tempfile.TemporaryDirectory(prefix="vram-report-") as folder:
         notebook = Path(folder) / TEMPLATE
         _execute(notebook, typed(checked), shown)
-        _sign(notebook)
+        _sign(notebook, checked.language)
         _export(notebook, target, checked.language)
     return target
 
@@ -96,7 +97,7 @@ def made(
     with tempfile.TemporaryDirectory(prefix="vram-report-") as folder:
         notebook = Path(folder) / TEMPLATE
         _execute(notebook, parameters, False, template, seconds)
-        _sign(notebook)
+        _sign(notebook, parameters["language"])
         content = nbformat.read(notebook, as_version=4)
     numbers = _numbers(content)
     return page_html(content, lang=parameters["language"], title=notebook.stem, library=library), numbers
@@ -193,7 +194,7 @@ def _transport() -> Iterator[dict[str, Any]]:
         yield {"config": config}
 
 
-def _sign(notebook: Path) -> None:
+def _sign(notebook: Path, language: str) -> None:
     """Add what differs from run to run: the day, and the versions of what made the page."""
     import datetime
     import platform
@@ -203,7 +204,7 @@ def _sign(notebook: Path) -> None:
 
     made = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     tools = ", ".join(f"{name} {version(name)}" for name in ("papermill", "altair", "nbconvert"))
-    line = f"Made on {made} with Python {platform.python_version()}, {tools}."
+    line = t("report.made", language, day=made, python=platform.python_version(), tools=tools)
     content = nbformat.read(notebook, as_version=4)
     content.cells.append(nbformat.v4.new_markdown_cell(line))
     nbformat.write(content, notebook)
