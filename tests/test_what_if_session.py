@@ -9,6 +9,7 @@ import pytest
 from vramlib import app, widgets
 from vramlib.what_if import State, view
 from vramlib.what_if.dashboard import FILES, WORDS, Dashboard
+from vramlib.what_if.pieces import piece
 from vramlib.what_if.session import Session
 
 CONFIG = {
@@ -83,7 +84,6 @@ MISTAKES = (
     ({"do": "open", "text": "#nothing"}, "no state is in this link"),
     ({"do": "open", "text": "{"}, "not JSON"),
     ({"do": "open", "text": "#z=AAAA"}, "damaged"),
-    ({"do": "piece", "name": "tea"}, "no figure 'tea'; known are map, compare"),
     ({"do": "upload", "key": "k", "name": "m.gguf", "start": 7, "last": True}, "did not arrive whole"),
 )
 
@@ -139,7 +139,7 @@ def test_configurations_are_added_named_compared_and_removed() -> None:
     assert "1 to 4 are compared" in session.reply({"do": "add"})["error"]
     session.reply({"do": "move", "fields": {"kv_cache_dtype": "fp8"}})
     session.reply({"do": "rename", "name": "narrow"})
-    table = session.reply({"do": "piece", "name": "compare"})["data"]
+    table = piece("compare", session.state, session.prices)["data"]
     assert table["columns"][3] == "narrow"
     assert table["rows"][0] == ["kv_cache_dtype", "auto", "auto", "auto", "fp8"]
     assert {row["bar"] for row in table["drawn"]} == set(table["columns"])
@@ -153,8 +153,8 @@ def test_a_combination_that_no_engine_takes_keeps_the_figures_and_the_others() -
     refused = session.reply({"do": "move", "fields": {"tensor_parallel_size": 7}})
     assert "does not divide" in refused["quick"]["error"]
     assert "rows" not in refused["quick"]
-    assert session.reply({"do": "piece", "name": "map"}) == {}
-    table = session.reply({"do": "piece", "name": "compare"})["data"]
+    assert piece("map", session.state, session.prices) == {}
+    table = piece("compare", session.state, session.prices)["data"]
     assert {row["place"] for row in table["drawn"]} == {0}
 
 
@@ -168,7 +168,7 @@ def test_prices_rank_the_cards_and_say_what_was_left_out() -> None:
     session = page()
     reply = session.reply({"do": "prices"}, [b"gpu,per_hour,currency\nA10,0.5,USD\nL4,0.7,USD\nL5,1,USD\n"])
     assert "L5" in reply["said"]
-    cards = session.reply({"do": "piece", "name": "cards"})
+    cards = piece("cards", session.state, session.prices)
     assert [row["gpu"] for row in cards["data"][:2]] == ["A10", "L4"]
     assert cards["currency"] == "USD"
 
@@ -207,6 +207,34 @@ def test_each_question_gets_one_reply_even_when_something_breaks(monkeypatch: py
     assert [reply["id"] for reply in sent] == [1, 2, 3]
     assert sent[1]["error"].startswith("no file 'exe'")
     assert "nothing was changed" in sent[2]["error"]
+
+
+def test_slower_figures_come_beside_and_only_for_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    dashboard = widgets.what_if(model="Llama-3.1-8B", gpu="L4")
+    sent: list[dict] = []
+    monkeypatch.setattr(dashboard, "send", lambda reply, *_: sent.append(reply))
+    shown = dashboard.session.state
+    dashboard._slow(1, "map", shown)
+    dashboard._slow(2, "map", shown.set(batch_size=2))
+    dashboard._asked(None, {"id": 3, "do": "piece", "name": "why"}, [])
+    dashboard._worker.shutdown(wait=True)
+    assert [reply["id"] for reply in sent] == [1, 2, 3]
+    assert sent[0]["data"] == view.DETAILS["map"](shown, None)
+    assert "data" not in sent[1]
+    assert sent[2]["data"].startswith("### Model weights")
+
+
+def test_only_changed_controls_are_sent_again() -> None:
+    session = page(batch_size=4)
+    first = session.reply({"do": "show"})
+    assert [c["field"] for c in first["controls"]] == first["fields"]
+    moved = session.reply({"do": "move", "fields": {"batch_size": 8}})
+    assert [c["field"] for c in moved["controls"]] == ["batch_size"]
+    assert moved["fields"] == first["fields"]
+    assert session.reply({"do": "show"})["controls"] == [
+        next(c for c in (*moved["controls"], *first["controls"]) if c["field"] == name)
+        for name in first["fields"]
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", "vi"])

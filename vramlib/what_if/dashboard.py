@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from vramlib import catalog, messages, text, vega
 from vramlib.messages import t
 from vramlib.specs import PART_COLORS
 from vramlib.what_if import pictures, prices, saved, sources, stored
-from vramlib.what_if.session import UNUSABLE, Session
+from vramlib.what_if.pieces import UNUSABLE, piece
+from vramlib.what_if.session import Session
 from vramlib.what_if.state import MOST_CONFIGURATIONS, State
 
 _PAGE = Path(__file__).parent / "page"
@@ -26,6 +29,7 @@ FILES: Mapping[str, tuple[str, str, Callable[[State], bytes]]] = {
     "report": ("what-if.html", "text/html", saved.report),
     "state": ("what-if.json", "application/json", lambda state: state.to_json().encode()),
 }
+QUICK = 0.0005  # a slower figure lets a move pass after so long [s]
 LIMITS = {
     "header": sources.MOST_BYTES,
     "prices": prices.MOST_BYTES,
@@ -70,6 +74,7 @@ class Dashboard(anywidget.AnyWidget):
         if not vega.loaded():
             vega.enable()
         self.session = Session(state)
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="what-if")
         super().__init__(
             words=messages.names("app", WORDS, state.language)
             | messages.names("bar", BAR_WORDS, state.language),
@@ -83,6 +88,9 @@ class Dashboard(anywidget.AnyWidget):
 
     def _asked(self, _: Any, question: Any, buffers: Any) -> None:
         """One reply to each question, whatever happens: the page waits for it."""
+        if question.get("do") == "piece":
+            self._worker.submit(self._slow, question.get("id"), str(question.get("name")), self.session.state)
+            return
         reply: dict[str, Any] = {"error": t("app.unexpected", self.language)}
         try:
             if question.get("do") == "file":
@@ -91,6 +99,17 @@ class Dashboard(anywidget.AnyWidget):
                 reply = self.session.reply(question, buffers)
         finally:
             self.send({**reply, "id": question.get("id")})
+
+    def _slow(self, number: Any, name: str, state: State) -> None:
+        """One of the slower figures, computed beside the moves; nothing where the page has moved on meanwhile."""
+        reply: dict[str, Any] = {"error": t("app.unexpected", self.language)}
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(QUICK)
+        try:
+            reply = piece(name, state, self.session.prices) if state is self.session.state else {}
+        finally:
+            sys.setswitchinterval(interval)
+            self.send({**reply, "id": number})
 
     def _begins(self, kind: str) -> dict[str, Any]:
         """A file is made beside the page: a report takes seconds, and sliders go on meanwhile."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from vramlib import text
 from vramlib.messages import t
-from vramlib.what_if import compare, compare_settings, pictures, settings, sources, uploads, view
+from vramlib.what_if import compare, pictures, settings, sources, uploads, view
+from vramlib.what_if.pieces import UNUSABLE
 from vramlib.what_if.prices import Prices, read_prices
 from vramlib.what_if.state import State
 
-UNUSABLE = (ValueError, KeyError, OSError)
 LONGEST = 8192  # tokens of the longest sequence at first, where the model takes as many
 Question = Mapping[str, Any]
 
@@ -40,6 +40,7 @@ class Session:
     def __init__(self, state: State) -> None:
         self.state = self.start = state
         self.prices = Prices()
+        self._sent: dict[str, dict[str, Any]] = {}
         self._arriving: tuple[str, bytearray] = ("", bytearray())
 
     def reply(self, question: Question, buffers: Sequence[bytes] = ()) -> dict[str, Any]:
@@ -76,18 +77,26 @@ class Session:
         return {
             "error": "",
             "quick": quick,
-            "controls": form,
+            "fields": [control["field"] for control in form],
+            "controls": self._changed(form),
             "configurations": {"names": [compare.name(self.state, p) for p in places], **own},
             "model": self.state.fields["model"],
             "gpu": self.state.fields.get("gpu", chosen.get("gpu", "")),
         }
+
+    def _changed(self, form: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The controls that the page does not have yet as they are."""
+        new = [control for control in form if self._sent.get(control["field"]) != control]
+        self._sent.update({control["field"]: control for control in new})
+        return new
 
     def _goes_to(self, state: State) -> dict[str, Any]:
         self.state = state
         return self.shown()
 
     def show(self, question: Question, data: bytes) -> dict[str, Any]:
-        """The page as it stands."""
+        """The page as it stands, for one that has nothing yet."""
+        self._sent.clear()
         return self.shown()
 
     def move(self, question: Question, data: bytes) -> dict[str, Any]:
@@ -165,30 +174,6 @@ class Session:
         """The page keeps its language: its words are there already."""
         return self._goes_to(replace(opened, language=self.start.language))
 
-    def piece(self, question: Question, data: bytes) -> dict[str, Any]:
-        """One of the slower figures; what has no figures says why above already."""
-        name = str(question.get("name"))
-        if name not in view.DETAILS:
-            raise ValueError(f"no figure {name[:40]!r}; known are {', '.join(view.DETAILS)}")
-        if name != "compare" and view.quick(self.state)["error"]:
-            return {}
-        found = view.DETAILS[name](self.state, self.prices)
-        if name == "compare":
-            rows = [*compare_settings.rows(self.state), *found["rows"]]
-            found = {**found, "rows": rows, "drawn": self._drawn(found)}
-        return {"data": found, "currency": self.prices.currency}
-
-    def _drawn(self, table: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """All configurations' bars, each with its own card."""
-        return [
-            row
-            for place, memory in enumerate(table["memory_bytes"])
-            if memory is not None
-            for row in pictures.rows(
-                [b for b in table["bars"] if b["place"] == place], memory, self.state.language
-            )
-        ]
-
 
 def first(state: State) -> State:
     """The current model and card with the engine's own settings, and sequences that leave room for several.
@@ -243,5 +228,4 @@ _DEEDS: Mapping[str, Callable[[Session, Question, bytes], dict[str, Any]]] = {
     "prices": Session.take_prices,
     "open": Session.open,
     "state": Session.open_file,
-    "piece": Session.piece,
 }

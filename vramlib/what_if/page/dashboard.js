@@ -1,5 +1,6 @@
 // The page: what a reader does goes to the kernel as a question, what comes back is put where it belongs.
 const MiB = 2 ** 20;
+const PAINT = 80; // from an answer to what follows the bar [ms]
 const PIECE = 4 * MiB; // of a file in one message; a notebook server refuses messages above 10 MiB
 
 // Of weights only the header is sent: a safetensors file says at its start how long it is.
@@ -122,7 +123,7 @@ async function render({ model, el }) {
     element("div", { class: "vram-columns" },
       element("div", {}, section(words.settings, form.box,
         element("div", { class: "vram-buttons" }, button(words.reset, () => act({ do: "reset" }))))),
-      element("div", { class: "vram-figures" }, section(words.needs, verdict, chart.box, warnings, parts.box), section(words.budget, budget))),
+      element("div", { class: "vram-figures" }, section(words.needs, element("div", { class: "vram-lead" }, verdict, chart.box), warnings, parts.box), section(words.budget, budget))),
     section(words.map, element("p", { class: "vram-hint" }, words.map_hint), map.box),
     section(words.compare, element("p", { class: "vram-hint" }, words.compare_hint), tabs, element("div", { class: "vram-buttons vram-called" }, called), several),
     section(words.cards, element("p", { class: "vram-hint" }, words.cards_hint), cards.box,
@@ -138,6 +139,10 @@ async function render({ model, el }) {
         ...filePicker(words.open_state, ".json", (chosen) => send(chosen, "state"), { name: "state-file" }))),
   );
   el.append(box);
+  // What clips a cell's output would hold the bar that stays in sight.
+  requestAnimationFrame(() => {
+    for (let outer = box.parentElement; outer?.closest(".jp-Cell"); outer = outer.parentElement) outer.style.overflow = "visible";
+  });
 
   const tabsOf = ({ names, current }) => replace(tabs,
     ...names.map((name, at) => element("span", { class: "vram-tab" },
@@ -166,28 +171,55 @@ async function render({ model, el }) {
     box.dataset.ready = [...new Set([...(box.dataset.ready ?? "").split(" "), name])].join(" ").trim();
   };
 
-  const answered = (reply) => {
-    if (reply.error !== undefined) tell(reply.error);
-    if (reply.controls && !talk.moving()) form.put(reply.controls);
-    if (reply.said) note.textContent = reply.said;
-    if (reply.configurations) { tabsOf(reply.configurations); called.value = reply.configurations.name; }
-    if (!reply.quick) return;
-    quick = reply.quick.error ? { ...quick, link: reply.quick.link, error: reply.quick.error } : reply.quick;
-    models.put(reply.model);
-    card.put(reply.gpu);
-    link.value = address() || words.no_link;
-    if (inVoila && quick.link) history.replaceState(null, "", `#${quick.link}`);
-    box.dataset.refused = Boolean(quick.error);
-    if (quick.error) { tell(quick.error); talk.outdated(["compare"]); return; }
-    verdict.textContent = quick.verdict;
-    verdict.dataset.fits = quick.fits;
-    chart.update(quick.rows, quick.verdict);
+  // The bar first; tables and controls follow when it is painted, and only the last of several answers.
+  let rest = null;
+  const later = (work) => {
+    if (!rest) setTimeout(() => { const last = rest; rest = null; last(); }, PAINT);
+    rest = work;
+  };
+  const changed = new Map(); // controls that wait until the hand rests
+  const controlsCame = (fields) => {
+    if (talk.moving()) return;
+    form.put(fields, [...changed.values()]);
+    changed.clear();
+  };
+  const figures = () => {
     parts.put(quick.bar);
-    budget.replaceChildren(...budgetOf(quick));
+    replace(budget, ...budgetOf(quick));
     warnings.replaceChildren(...quick.warnings.map((text) => element("li", {}, text)));
     command.textContent = quick.command;
+  };
+
+  const answered = (reply) => {
+    if (reply.error !== undefined) tell(reply.error);
+    if (reply.said) note.textContent = reply.said;
+    if (!reply.quick) {
+      if (reply.error) form.again();
+      return;
+    }
+    reply.controls.forEach((one) => changed.set(one.field, one));
+    const refused = reply.quick.error;
+    quick = refused ? { ...quick, ...reply.quick } : reply.quick;
+    box.dataset.refused = Boolean(refused);
+    if (refused) {
+      tell(refused);
+    } else {
+      chart.update(quick.rows, quick.verdict);
+      verdict.textContent = quick.verdict;
+      verdict.dataset.fits = quick.fits;
+    }
     box.dataset.ready = "";
-    talk.outdated(whyFold.open ? [...PIECES, "why"] : PIECES);
+    talk.outdated(refused ? ["compare"] : whyFold.open ? [...PIECES, "why"] : PIECES);
+    later(() => {
+      controlsCame(reply.fields);
+      if (!refused) figures();
+      tabsOf(reply.configurations);
+      if (document.activeElement !== called) called.value = reply.configurations.name;
+      models.put(reply.model);
+      card.put(reply.gpu);
+      link.value = address() || words.no_link;
+      if (inVoila && quick.link) history.replaceState(null, "", `#${quick.link}`);
+    });
   };
 
   // A link opens its state, once a page: what is done afterwards is not undone by drawing the page again.

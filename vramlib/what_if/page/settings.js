@@ -119,20 +119,29 @@ const settingRow = (first, prefix, move) => {
 // Rows are kept as long as their flags are read, so that the one in use stays under the hand.
 const settingsForm = (prefix, words, move) => {
   const box = element("div", { class: "vram-settings" });
-  let rows = new Map();
-  const put = (controls) => {
-    const key = ({ field, kind }) => `${field} ${kind}`;
-    const kept = new Map(controls.map((one) => [key(one), rows.get(key(one)) ?? settingRow(one, prefix, move)]));
-    controls.forEach((one) => kept.get(key(one)).put(one));
-    if (String([...kept.keys()]) !== String([...rows.keys()])) arrange(controls, (one) => kept.get(key(one)).row);
-    rows = kept;
+  const controls = new Map();
+  const rows = new Map();
+  let shown = "";
+  const put = (fields, changed) => {
+    changed.forEach((one) => controls.set(one.field, one));
+    changed.forEach((one) => {
+      const row = rows.get(`${one.field} ${one.kind}`);
+      if (row) row.put(one);
+      else rows.set(`${one.field} ${one.kind}`, settingRow(one, prefix, move));
+    });
+    const now = fields.map((field) => controls.get(field));
+    const key = String(now.map(({ field, kind, group }) => `${field} ${kind} ${group}`));
+    if (key !== shown) arrange(now);
+    shown = key;
   };
-  const arrange = (controls, row) => {
+  const arrange = (now) => {
     const focused = document.activeElement;
-    const groups = [...new Set(controls.map((one) => one.group))];
+    const groups = ["workload", "start", "engine"].filter((name) => now.some((one) => one.group === name));
     box.replaceChildren(...groups.map((group) => element("fieldset", {}, element("legend", {}, words[`group_${group}`]),
-      ...controls.filter((one) => one.group === group).map(row))));
+      ...now.filter((one) => one.group === group).map(({ field, kind }) => rows.get(`${field} ${kind}`).row))));
     if (box.contains(focused)) focused.focus();
   };
-  return { box, put };
+  // After a refusal the controls stand where they stood.
+  const again = () => controls.forEach((one) => rows.get(`${one.field} ${one.kind}`)?.put(one));
+  return { box, put, again };
 };

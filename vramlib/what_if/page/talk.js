@@ -1,43 +1,55 @@
-// Questions to the kernel, one at a time: what a reader does comes first, moves that wait are one move, and the
-// slower figures are asked for one by one, when nothing else waits.
+// Questions to the kernel: what a reader does goes one at a time and at once, moves that wait are one move; the slower
+// figures are asked for one by one after a pause, and what comes for a state that is gone is dropped.
 const PATIENCE = 150; // from the last move to the slower figures [ms]
 const SILENCE = 60_000; // then the kernel is said not to answer [ms]
 
 const conversation = (model, { answered, piece, made, silent }) => {
   const waiting = [];
   let stale = [];
-  let open = null; // the question that the kernel has
+  let open = null; // what the kernel is asked
+  let slow = null; // the figure that it computes beside
   let number = 0;
   let timer = null;
   let quiet = null;
 
-  const send = (question) => {
-    open = question;
+  const send = (content, buffers) => {
     number += 1;
-    question.id = number;
-    quiet = setTimeout(() => { open = null; silent(); next(); }, SILENCE);
-    model.send({ ...question.content, id: number }, undefined, question.buffers);
+    model.send({ ...content, id: number }, undefined, buffers);
+    return number;
   };
   const next = () => {
-    if (open) return;
-    if (waiting.length) { send(waiting.shift()); return; }
-    if (stale.length && !timer) send({ content: { do: "piece", name: stale.shift() } });
+    if (!open && waiting.length) {
+      open = waiting.shift();
+      open.id = send(open.content, open.buffers);
+      quiet = setTimeout(() => { open = null; silent(); next(); }, SILENCE);
+    }
+    if (!open && !slow && !timer && stale.length) {
+      const name = stale.shift();
+      slow = { name, id: send({ do: "piece", name }), fresh: true };
+    }
   };
   const outdated = (names) => {
     stale = [...names];
+    if (slow) slow.fresh = false;
     clearTimeout(timer);
     timer = setTimeout(() => { timer = null; next(); }, PATIENCE);
   };
   const heard = (reply, buffers) => {
-    if (reply.made) { made(reply, buffers); return; }
-    if (!open || reply.id !== open.id) return;
-    clearTimeout(quiet);
-    const question = open;
-    open = null;
-    if (question.content.do === "piece") piece(question.content.name, reply);
-    else answered(reply);
-    question.resolve?.(reply);
-    next();
+    if (reply.made) {
+      made(reply, buffers);
+    } else if (slow && reply.id === slow.id) {
+      const { name, fresh } = slow;
+      slow = null;
+      if (fresh) piece(name, reply);
+      next();
+    } else if (open && reply.id === open.id) {
+      clearTimeout(quiet);
+      const { resolve } = open;
+      open = null;
+      answered(reply);
+      resolve?.(reply);
+      next();
+    }
   };
   model.on("msg:custom", heard);
 
@@ -51,8 +63,7 @@ const conversation = (model, { answered, piece, made, silent }) => {
       const last = waiting.at(-1);
       if (last?.content.do === "move") Object.assign(last.content.fields, fields);
       else waiting.push({ content: { do: "move", fields }, buffers: [] });
-      clearTimeout(timer);
-      timer = null;
+      if (slow) slow.fresh = false;
       next();
     },
     want: (name) => { if (!stale.includes(name)) stale.push(name); next(); },
