@@ -4,6 +4,7 @@ import csv
 import os
 import tempfile
 import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,7 @@ SCENARIO = {"model": "Llama-3.1-8B", "gpu": "L4", "max_model_len": "8192"}
 
 def seconds(run: Callable[[], object]) -> float:
     """Best of a few rounds, so that another process on the machine does not count."""
-    found = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return min(found)
+    return min(timeit.repeat(run, number=1, repeat=ROUNDS))
 
 
 def empty(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import os
 import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -39,12 +40,7 @@ class Taped(many.Many):
 
 def seconds(run: Callable[[], Any]) -> float:
     """Best of a few rounds, so that another process on the machine does not count."""
-    found = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - start)
-    return min(found)
+    return min(timeit.repeat(run, number=1, repeat=ROUNDS))
 
 
 def replay() -> None:
