@@ -58,8 +58,11 @@ def verdict(**changes: Any) -> str:
 
 
 def says(page: Any, text: str) -> None:
-    """Wait until the verdict is this one."""
-    page.wait_for_function("text => document.querySelector('.vram-said')?.textContent === text", arg=text)
+    """Wait until the verdict is this one and the rest of the page has followed."""
+    page.wait_for_function(
+        "text => document.querySelector('.vram-app[data-settled=true] .vram-said')?.textContent === text",
+        arg=text,
+    )
 
 
 def settled(page: Any, *names: str) -> None:
@@ -108,6 +111,7 @@ def page(only_page: tuple[Any, Seen]) -> Iterator[Any]:
     """The page as the notebook starts it, by a link; afterwards nothing was written to the console or asked outside."""
     page, seen = only_page
     page.get_by_label("Paste a link here to open it").fill("#" + state().to_link())
+    page.evaluate("() => { document.querySelector('.vram-app').dataset.settled = 'false'; }")
     page.get_by_role("button", name="Open the link").click()
     says(page, verdict())
     yield page

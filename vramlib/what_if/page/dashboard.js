@@ -209,6 +209,7 @@ async function render({ model, el }) {
       verdict.dataset.fits = quick.fits;
     }
     box.dataset.ready = "";
+    box.dataset.settled = "false";
     talk.outdated(refused ? ["compare"] : whyFold.open ? [...PIECES, "why"] : PIECES);
     later(() => {
       controlsCame(reply.fields);
@@ -219,8 +220,12 @@ async function render({ model, el }) {
       card.put(reply.gpu);
       link.value = address() || words.no_link;
       if (inVoila && quick.link) history.replaceState(null, "", `#${quick.link}`);
+      box.dataset.settled = "true";
     });
   };
+
+  // Voila ends the kernel of a page that is left.
+  if (inVoila) window.addEventListener("beforeunload", talk.end);
 
   // A link opens its state, once a page: what is done afterwards is not undone by drawing the page again.
   // JupyterLab writes its own address over the reader's, which the browser still knows.

@@ -68,7 +68,12 @@ const chooser = ({ label, find, take }) => {
     }
   });
   const box = element("div", { class: "vram-chooser" }, element("label", { for: id }, label), input, list);
-  return { box, put: (name) => { shown = name; if (document.activeElement !== input || list.hidden) input.value = name; } };
+  // What is being typed is left alone.
+  const put = (name) => {
+    if (document.activeElement !== input || input.value === shown) input.value = name;
+    shown = name;
+  };
+  return { box, put };
 };
 
 const plain = (value) => (typeof value === "number" && Number.isInteger(value) ? value.toLocaleString("en-US") : String(value));

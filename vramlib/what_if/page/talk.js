@@ -11,6 +11,7 @@ const conversation = (model, { answered, piece, made, silent }) => {
   let number = 0;
   let timer = null;
   let quiet = null;
+  let ended = false;
 
   const send = (content, buffers) => {
     number += 1;
@@ -18,6 +19,7 @@ const conversation = (model, { answered, piece, made, silent }) => {
     return number;
   };
   const next = () => {
+    if (ended) return;
     if (!open && waiting.length) {
       open = waiting.shift();
       open.id = send(open.content, open.buffers);
@@ -68,6 +70,6 @@ const conversation = (model, { answered, piece, made, silent }) => {
     },
     want: (name) => { if (!stale.includes(name)) stale.push(name); next(); },
     moving: () => open?.content.do === "move" || waiting.some((question) => question.content.do === "move"),
-    end: () => { model.off("msg:custom", heard); clearTimeout(timer); clearTimeout(quiet); },
+    end: () => { ended = true; model.off("msg:custom", heard); clearTimeout(timer); clearTimeout(quiet); },
   };
 };
