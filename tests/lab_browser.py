@@ -141,17 +141,33 @@ def what_if_app(root: Path, *words: str) -> Iterator[tuple[str, str]]:
     """The dashboard as ``vram app`` starts it, with the token that it makes up; its address and token."""
     port = _free_port()
     started = ["app", *words, "--", "--no-browser", f"--port={port}", "--show_tracebacks=True"]
-    command = [sys.executable, "-c", "from vramlib.cli import main; main()", *started]
+    with _vram(root, started, "Kernel pool of .* is filled") as token:
+        yield f"http://127.0.0.1:{port}", token
+
+
+@contextlib.contextmanager
+def vram_lab(root: Path) -> Iterator[tuple[str, str]]:
+    """JupyterLab as ``vram lab`` starts it, with the token that it makes up; its address and token."""
+    port = _free_port()
+    started = ["lab", "--", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    with _vram(root, started, "is running at") as token:
+        yield f"http://127.0.0.1:{port}", token
+
+
+@contextlib.contextmanager
+def _vram(root: Path, words: list[str], ready: str) -> Iterator[str]:
+    """A server that the command starts; the token that it prints."""
+    command = [sys.executable, "-c", "from vramlib.cli import main; main()", *words]
     own = {"JUPYTER_CONFIG_DIR": str(root / "config"), "JUPYTER_RUNTIME_DIR": str(root / "runtime")}
-    log = root / "app.log"
+    log = root / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(
             command, env=os.environ | own, cwd=root, stdout=out, stderr=subprocess.STDOUT
         )
         try:
             token = _printed(process, log, r"token=(\w+)")
-            _printed(process, log, "Kernel pool of .* is filled")
-            yield f"http://127.0.0.1:{port}", token
+            _printed(process, log, ready)
+            yield token
         finally:
             _stop(process)
 
