@@ -21,16 +21,20 @@ OTHER = {"en": "vi", "vi": "en"}
 # As Lab is shipped: cells beyond the window are not in the page.
 AS_SHIPPED = {name: value for name, value in SETTINGS.items() if not name.endswith(":tracker")}
 HIDDEN = "() => window.jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.isHidden)"
-# Scrolls to the end, and tells each cell's greatest height on the way.
+# Goes to each cell that is seen, waits for it, and tells every cell's greatest height on the way.
 HEIGHTS = """async () => {
-  const page = document.querySelector('.jp-WindowedPanel-outer');
-  const cells = window.jupyterapp.shell.currentWidget.content.widgets, seen = cells.map(() => null);
-  for (let y = 0; y <= page.scrollHeight; y += 400) {
-    page.scrollTop = y;
-    await new Promise(next => setTimeout(next, 60));
-    cells.forEach((cell, i) => {
-      if (cell.node.isConnected) seen[i] = Math.max(seen[i] ?? 0, cell.node.getBoundingClientRect().height);
-    });
+  const content = window.jupyterapp.shell.currentWidget.content;
+  const cells = content.widgets, seen = cells.map(() => null);
+  const look = () => cells.forEach((cell, i) => {
+    if (cell.node.isConnected) seen[i] = Math.max(seen[i] ?? 0, cell.node.getBoundingClientRect().height);
+  });
+  for (const [i, cell] of cells.entries()) {
+    if (cell.isHidden) continue;
+    for (let tries = 0; tries < 100 && !seen[i]; tries++) {
+      await content.scrollToItem(i);
+      await new Promise(next => setTimeout(next, 50));
+      look();
+    }
   }
   return seen;
 }"""
