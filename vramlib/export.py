@@ -17,6 +17,7 @@ from traitlets.config import Config
 from vramlib.formulas import Formulas
 from vramlib.messages import t
 from vramlib.notebook import tags
+from vramlib.page import document
 
 HIDDEN_TAGS = {"live", "remove-cell"}
 
@@ -25,26 +26,6 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 )
 _BESIDE = " 'self' file:"  # added where the chart library is a file beside the page, on a server or on a disk
-
-_PAGE = """<!DOCTYPE html>
-<html lang="{lang}">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}
-</style>
-{script}
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 
 
 def export_html(
@@ -99,13 +80,13 @@ def page_html(
     if show_code:
         _fold_solutions(notebook, lang)
     body = _body(notebook, show_code=show_code, lang=lang)
-    return _PAGE.format(
-        lang=html.escape(lang),
+    return document(
+        body,
+        language=lang,
+        title=heading,
         policy=_POLICY + (_BESIDE if library else ""),
-        title=html.escape(heading),
-        style=_style(show_code),
-        script=_script(library) if "data-chart=" in body else "",
-        body=body,
+        style=_colours() if show_code else "",
+        head=_script(library) if "data-chart=" in body else "",
     )
 
 
@@ -170,10 +151,7 @@ def _heading(notebook: Any) -> str:
     return found[1].strip() if found else ""
 
 
-def _style(show_code: bool) -> str:
-    """The page's style sheet, with the colours of code where code is shown."""
-    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    if not show_code:
-        return style
+def _colours() -> str:
+    """The colours of code, by day and by night."""
     light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("friendly", "monokai"))
-    return f"{style}\n{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"

@@ -13,28 +13,9 @@ from vramlib.batch.cells import NUMBERS, RANKS, asked, row, text, verdict
 from vramlib.batch.changes import NAME as CHANGES
 from vramlib.batch.summary import WAITING, Result
 from vramlib.messages import t
+from vramlib.page import document
 
 NAME = "index.html"
-_PAGE = """<!DOCTYPE html>
-<html lang="{language}">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
 
 
 def page(
@@ -61,15 +42,15 @@ def page(
     """
     here = Path(__file__).parent
     script = here.joinpath("index.js").read_text("utf-8")
-    style = "\n".join(file.read_text("utf-8") for file in (here.parent / "page.css", here / "index.css"))
-    body = [*_heads(results, list(gone), language, previous), *_table(results, language, previous)]
-    return _PAGE.format(
+    title = t("batch.title", language, name=name)
+    heads = _heads(results, list(gone), language, previous)
+    return document(
+        "\n".join((f"<h1>{text(title)}</h1>", *heads, *_table(results, language, previous))),
         language=language,
+        title=title,
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_hash(script)}'",
-        title=text(t("batch.title", language, name=name)),
-        style=style,
-        body="\n".join(body),
-        script=script,
+        style=here.joinpath("index.css").read_text("utf-8"),
+        foot=f"<script>{script}</script>",
     )
 
 
