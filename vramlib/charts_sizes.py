@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
 
+from vramlib.messages import t
 from vramlib.specs import PART_COLORS
 from vramlib.units import GiB, show
 from vramlib.vega import GREY, page_wide
@@ -49,6 +51,23 @@ def sizes(data: alt.Data, *, bars: int, title: str, description: str, axis: str 
         tooltip=[alt.Tooltip("piece:N", title=" "), alt.Tooltip("size:N", title=" ")],
     )
     return page_wide(alt.layer(pieces, data=data), title, description, height=44 * bars)
+
+
+def titled(title: str, description: str, *, bars: int) -> Callable[[alt.Data, str], alt.LayerChart]:
+    """A widget's ``draw``: bars under words of the message table.
+
+    Parameters
+    ----------
+    title, description : keys of messages [-]
+    bars : how many bars there are [-]
+
+    Returns
+    -------
+    Data and a language to the chart [-]
+    """
+    return lambda data, language: sizes(
+        data, bars=bars, title=t(title, language), description=t(description, language)
+    )
 
 
 def piece(

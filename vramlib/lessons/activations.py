@@ -240,12 +240,6 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
 
 
-def draw(data: alt.Data, language: str) -> alt.LayerChart:
-    """The widget's chart."""
-    title, description = (t(f"act.widget_{w}", language) for w in ("title", "description"))
-    return charts_sizes.sizes(data, bars=3, title=title, description=description)
-
-
 MODELS = ("Llama-3.1-8B", "Llama-2-7b-hf", "Qwen3-8B", "gemma-2-9b", "Qwen3-30B-A3B", "Llama-3.1-70B")
 WIDGET = Widget(
     name="activations",
@@ -261,5 +255,5 @@ WIDGET = Widget(
         Control(field="tensor_parallel_size", flag="--tensor-parallel-size", values=powers(1, 8), start=1),
     ),
     compute=compute,
-    draw=draw,
+    draw=charts_sizes.titled("act.widget_title", "act.widget_description", bars=3),
 )

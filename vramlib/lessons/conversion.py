@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import altair as alt
-
 from vramlib import catalog, charts_sizes, commands, messages, resolve, tables
 from vramlib.claims.cases import text_models
 from vramlib.components import model_weights, weight_types
@@ -178,12 +176,6 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
 
 
-def draw(data: alt.Data, language: str) -> alt.LayerChart:
-    """The widget's chart."""
-    title, description = (t(f"conv.widget_{word}", language) for word in ("title", "description"))
-    return charts_sizes.sizes(data, bars=3, title=title, description=description)
-
-
 WIDGET = Widget(
     name="quick_conversion",
     controls=(
@@ -208,5 +200,5 @@ WIDGET = Widget(
         ),
     ),
     compute=compute,
-    draw=draw,
+    draw=charts_sizes.titled("conv.widget_title", "conv.widget_description", bars=3),
 )

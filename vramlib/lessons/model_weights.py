@@ -243,12 +243,6 @@ def _bar(bar: str, key: str, start: int, size: int, piece: str) -> dict[str, Any
     }  # fmt: skip
 
 
-def draw(data: alt.Data, language: str) -> alt.LayerChart:
-    """The widget's chart."""
-    title, description = (t(f"weights.widget_{w}", language) for w in ("title", "description"))
-    return charts_sizes.sizes(data, bars=3, title=title, description=description)
-
-
 WIDGET = Widget(
     name="model_weights",
     controls=(
@@ -260,5 +254,5 @@ WIDGET = Widget(
         ),
     ),
     compute=compute,
-    draw=draw,
+    draw=charts_sizes.titled("weights.widget_title", "weights.widget_description", bars=3),
 )

@@ -163,12 +163,6 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(s))
 
 
-def draw(data: alt.Data, language: str) -> alt.LayerChart:
-    """The widget's chart."""
-    title, description = (t(f"proc.widget_{word}", language) for word in ("title", "description"))
-    return charts_sizes.sizes(data, bars=3, title=title, description=description)
-
-
 WIDGET = Widget(
     name="multi_process",
     controls=(
@@ -189,5 +183,5 @@ WIDGET = Widget(
         Control(field="data_parallel_size", flag="--data-parallel-size", values=powers(1, 8), start=1),
     ),
     compute=compute,
-    draw=draw,
+    draw=charts_sizes.titled("proc.widget_title", "proc.widget_description", bars=3),
 )

@@ -155,12 +155,6 @@ def compute(values: Mapping[str, Any], language: str) -> Figure:
     return Figure(rows=tuple(rows), text=said, command=commands.command_line(e.scenario))
 
 
-def draw(data: alt.Data, language: str) -> alt.LayerChart:
-    """The widget's chart."""
-    title, description = (t(f"opt.widget_{word}", language) for word in ("title", "description"))
-    return charts_sizes.sizes(data, bars=3, title=title, description=description)
-
-
 def _flag(field_name: str, values: tuple[Any, ...], start: Any, kind: str = "slider") -> Control:
     return Control(
         field=field_name, flag=commands.flag("vllm", field_name), values=values, start=start, kind=kind
@@ -185,5 +179,5 @@ WIDGET = Widget(
         _flag("tensor_parallel_size", (1, 2, 4), 1),
     ),
     compute=compute,
-    draw=draw,
+    draw=charts_sizes.titled("opt.widget_title", "opt.widget_description", bars=3),
 )
