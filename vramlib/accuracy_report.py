@@ -12,6 +12,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ def _split(rows: Iterable[Comparison], label: Callable[[Comparison], str]) -> di
     return dict(sorted(found.items()))
 
 
+def _tag(name: str, c: Comparison) -> str:
+    return c.tags[name]
+
+
 def lines(engine: str, use: str = "scored") -> dict[str, Line]:
     """Every line of one engine's table, by its label.
 
@@ -104,7 +109,7 @@ def _by_tags(title: str, own: list[Comparison], measure: str) -> dict[str, Line]
     }
     if measure in ("weights", "activation_peak", "kv_pool"):
         for tag in ("version", "card", "architecture"):
-            groups = _split(own, lambda c, tag=tag: c.tags[tag])  # type: ignore[misc]
+            groups = _split(own, partial(_tag, tag))
             found |= {f"vllm · {title} · {tag} {name}": line(some) for name, some in groups.items()}
     return found
 

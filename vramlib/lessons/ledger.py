@@ -187,7 +187,7 @@ def rot(language: str = "en") -> tables.Table:
 
 def paste_box(language: str = "en") -> Any:
     """A box for a start-up log or an error message, and what it means below."""
-    import ipywidgets  # type: ignore[import-untyped]
+    import ipywidgets
 
     from vramlib import logs
 
