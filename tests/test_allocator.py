@@ -34,7 +34,7 @@ LOGS_019 = "github.com/llm-d-incubation/llm-d-planner, accuracy/results/v0.19.0/
 
 
 def card(total_bytes: int = 80 * GiB, **settings: object) -> CachingAllocator:
-    return CachingAllocator(total_bytes=total_bytes, settings=Settings(**settings))  # type: ignore[arg-type]
+    return CachingAllocator(total_bytes=total_bytes, settings=Settings(**settings))
 
 
 # --- sizes ------------------------------------------------------------------------------------------------------

@@ -403,7 +403,7 @@ def test_every_request_is_served_whatever_the_pressure(
 
     def play() -> list:
         engine = Engine(PagedCache(PLANS[plan], num_blocks), max_num_batched_tokens=budget)
-        return [*serve(requests, engine), engine.memory.pool.num_free]  # type: ignore[attr-defined]
+        return [*serve(requests, engine), engine.memory.pool.num_free]
 
     *moments, free = play()
     assert moments[-1].finished == 30

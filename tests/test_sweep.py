@@ -245,7 +245,7 @@ def test_rows_stream_one_at_a_time() -> None:
 
 def test_rows_take_typed_values_and_keep_the_rest() -> None:
     long_row = {"model": "known", "batch_size": 3, "gpu": None, None: ["left", "over"]}
-    [answer] = sweep.rows([long_row])  # type: ignore[list-item]
+    [answer] = sweep.rows([long_row])
     assert list(answer) == [*long_row, *contract.COLUMNS]
     assert answer["error"] is None
 

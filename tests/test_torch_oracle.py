@@ -40,7 +40,7 @@ class Bench:
 
 
 def model_of(name: str, layers: int, attention: str = "sdpa") -> subject.TransformersSubject:
-    return subject.TransformersSubject(plan.with_layers(catalog.model(name), layers), Bench(), attention)  # type: ignore[arg-type]
+    return subject.TransformersSubject(plan.with_layers(catalog.model(name), layers), Bench(), attention)
 
 
 def forward(
@@ -207,7 +207,7 @@ def test_the_plain_decoder_takes_what_transformers_takes(
     """Where transformers is not installed the experiments run a decoder of their own; its peaks are the same."""
     model = plan.with_layers(catalog.model(LLAMA), 2)
     peaks = [
-        forward(kind(model, Bench(), attention), live, 1024, keep=keep, batch_size=batch_size)[:2]  # type: ignore[arg-type]
+        forward(kind(model, Bench(), attention), live, 1024, keep=keep, batch_size=batch_size)[:2]
         for kind in (subject.PlainSubject, subject.TransformersSubject)
     ]
     assert peaks[0] == peaks[1]
