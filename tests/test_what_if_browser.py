@@ -88,7 +88,7 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def app_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("app") / "app.log"
+    return tmp_path_factory.mktemp("app") / "server.log"
 
 
 @pytest.fixture(scope="module")
