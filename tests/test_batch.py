@@ -428,10 +428,11 @@ def test_a_scenario_that_fails_now(tmp_path, made):
 
 
 DAMAGED = ",".join(changes.NEEDED) + "\n" + ",".join(["many"] * len(changes.NEEDED))
+NO_NUMBERS = DAMAGED.replace("many", "-")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", "scenario,status\nx,made\n", "\x00\xff", DAMAGED, f"{DAMAGED},x"]
+    "text", ["", "a,b\n1,2\n", "scenario,status\nx,made\n", "\x00\xff", DAMAGED, f"{DAMAGED},x", NO_NUMBERS]
 )
 def test_what_is_no_summary_is_told(text, tmp_path):
     (tmp_path / "summary.csv").write_bytes(text.encode("latin-1"))

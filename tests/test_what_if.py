@@ -120,6 +120,7 @@ def test_what_is_too_large_for_a_link_is_told_to_go_into_a_file():
             '{"version": 1, "models": [{"name": "../a.json", "kind": "config", "data": {}}], "configurations": []}',
             "letters, digits",
         ),
+        ('{"version": 1, "models": [{"name": "a", "kind": [], "data": 1}], "configurations": []}', "kind is '\\[\\]'"),
         ("[" * 100_000, "not JSON"),
         ('{"configurations": ' * 50_000, "not JSON"),
     ],

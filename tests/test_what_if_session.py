@@ -72,6 +72,7 @@ MISTAKES = (
     ({}, "no deed 'None'"),
     ({"do": "move"}, "fields are names with values"),
     ({"do": "move", "fields": {"max_modl_len": 1}}, "nearest: max_model_len"),
+    ({"do": "move", "fields": {"self": 1}}, "no field named 'self'"),
     ({"do": "move", "fields": {"batch_size": "many"}}, "batch_size is 'many'"),
     ({"do": "move", "fields": {"engine": "triton"}}, "engine"),
     ({"do": "switch", "at": 3}, "current is 3; 0 to 0 are there"),
@@ -246,6 +247,10 @@ def test_the_pages_words_are_in_its_language(language: str) -> None:
         *(f"words.file_{kind}" for kind in FILES),
     }  # fmt: skip
     assert set(dashboard.words) >= set(WORDS)
+    assert dashboard.words["settings"] == {"en": "Settings", "vi": "Thiết lập"}[language]
+    other = Dashboard(State(language={"en": "vi", "vi": "en"}[language])).words
+    same = {word for word in WORDS if dashboard.words[word] == other[word]}
+    assert same == {"card", "group_start", "paste_hint"}  # two loan words and a piece of a file
 
 
 def test_the_still_picture_is_the_pages_bar() -> None:

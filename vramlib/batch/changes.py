@@ -78,7 +78,7 @@ def _usable(row: Mapping[str, str]) -> bool:
     return (
         None not in row
         and None not in row.values()
-        and all(re.fullmatch(r"-?[0-9]{0,30}", size) for size in sizes)
+        and all(re.fullmatch(r"(-?[0-9]{1,30})?", size) for size in sizes)
     )
 
 

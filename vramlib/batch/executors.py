@@ -110,6 +110,8 @@ class Processes(ThreadPoolExecutor):
         number = pool.submit(os.getpid).result()
         with self._lock:
             self._pools[number] = self._own.pool = pool
+        if self._stopped:  # meanwhile: nobody tells this process to end, so it begins nothing
+            raise BrokenExecutor("stopped")
         return pool
 
     def _stop(self) -> None:

@@ -16,7 +16,8 @@ from vramlib import catalog, messages, text, vega
 from vramlib.messages import t
 from vramlib.specs import PART_COLORS
 from vramlib.what_if import pictures, prices, saved, sources, stored
-from vramlib.what_if.pieces import UNUSABLE, piece
+from vramlib.what_if.asked import BAD
+from vramlib.what_if.pieces import piece
 from vramlib.what_if.session import Session
 from vramlib.what_if.state import MOST_CONFIGURATIONS, State
 
@@ -125,7 +126,7 @@ class Dashboard(anywidget.AnyWidget):
         try:
             data = make(state)
             reply = {"file": {"name": name, "type": media_type}}
-        except UNUSABLE as problem:
+        except BAD as problem:
             reply = {"error": text.message(problem)}
         finally:
             self.send({**reply, "made": kind}, [data])

@@ -7,11 +7,9 @@ from typing import Any
 
 from vramlib import text
 from vramlib.what_if import compare_settings, pictures, view
-from vramlib.what_if.asked import tried
+from vramlib.what_if.asked import BAD, tried
 from vramlib.what_if.prices import Prices
 from vramlib.what_if.state import State
-
-UNUSABLE = (ValueError, KeyError, OSError)
 
 
 def piece(name: str, state: State, prices: Prices) -> dict[str, Any]:
@@ -40,7 +38,7 @@ def piece(name: str, state: State, prices: Prices) -> dict[str, Any]:
         return {}
     try:
         found = view.DETAILS[name](state, prices)
-    except UNUSABLE as problem:
+    except BAD as problem:
         return {"error": text.message(problem)}
     return {"data": _side_by_side(found, state) if name == "compare" else found, "currency": prices.currency}
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vramlib import charts, commands, contract, fields, messages
+from vramlib import charts, commands, contract, csv_rows, fields, messages
 from vramlib.messages import t
 from vramlib.vega import STATIC_WIDTH, VEGA_LITE
 from vramlib.what_if import compare
@@ -44,15 +44,9 @@ def csv(state: State) -> str:
     for place, one in enumerate(given):
         e, error = tried(state, place)
         row = dict.fromkeys(contract.COLUMNS) | {"error": error} if e is None else contract.row(e)
-        label = compare.name(state, place)
-        writer.writerow([_no_formula(label), *(_cell(one.get(n)) for n in names), *map(_cell, row.values())])
+        cells = map(csv_rows.cell, (*map(one.get, names), *row.values()))
+        writer.writerow([_no_formula(compare.name(state, place)), *cells])
     return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ";".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else value
 
 
 def _no_formula(text: str) -> str:

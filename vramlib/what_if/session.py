@@ -13,7 +13,7 @@ from typing import Any
 from vramlib import text
 from vramlib.messages import t
 from vramlib.what_if import compare, pictures, settings, sources, uploads, view
-from vramlib.what_if.pieces import UNUSABLE
+from vramlib.what_if.asked import BAD
 from vramlib.what_if.prices import Prices, read_prices
 from vramlib.what_if.state import State
 
@@ -60,7 +60,7 @@ class Session:
             if done is None:
                 raise ValueError(f"no deed {str(question.get('do'))[:40]!r}; known are {', '.join(_DEEDS)}")
             return done(self, question, b"".join(map(bytes, buffers)))
-        except UNUSABLE as problem:
+        except BAD as problem:
             return {"error": text.message(problem)}
 
     def shown(self) -> dict[str, Any]:

@@ -168,13 +168,12 @@ def known(name: str, engine: str, limit: int) -> tuple[Any, ...]:
     """
     if name == "max_model_len":
         return ("auto", *(n for n in powers(256, LONGEST << 4) if n < limit), max(256, limit))
+    if name == "kv_cache_dtype":
+        return CACHES[engine]
     by_engine: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "engine_version": VERSIONS,
         "quantization": FORMATS,
-        "kv_cache_dtype": CACHES,
     }
-    if name == "kv_cache_dtype":
-        return CACHES[engine]
     if name in by_engine:
         return (None, *by_engine[name][engine])
     return _values()[name]

@@ -149,7 +149,7 @@ class State:
         )
         return {"max_model_len": "auto", **own, **named, "model": model}
 
-    def set(self, **changes: Any) -> State:
+    def set(self, /, **changes: Any) -> State:
         """The current configuration with some fields changed; ``None`` leaves the choice to the engine again.
 
         Another engine keeps the model, the cards and the workload; its own flags start at its defaults.

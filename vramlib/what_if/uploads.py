@@ -40,7 +40,7 @@ class Upload:
     text: str
 
     def __post_init__(self) -> None:
-        if self.kind not in ENDINGS:
+        if not isinstance(self.kind, str) or self.kind not in ENDINGS:
             raise ValueError(f"a model's kind is {str(self.kind)[:40]!r}; {', '.join(ENDINGS)} are known")
         if self.name != clean(self.name, self.kind):
             raise ValueError(
