@@ -83,6 +83,7 @@ def test_partial_results_that_a_full_graph_keeps(model: str, first_full_mib: int
 @pytest.mark.parametrize(
     ("model", "graphs_gib"),
     [
+        ("Llama-3.1-8B", 0.91),
         ("google/gemma-2-2b", 0.71),
         ("google/gemma-2-27b", 1.23),
         ("Qwen/Qwen3-8B", 0.96),

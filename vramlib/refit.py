@@ -17,12 +17,6 @@ from vramlib.runs import Run
 from vramlib.specs import Scenario
 
 Key = tuple[str, str]
-FITTED = (
-    "sampler_bytes_per_logit",
-    "forward_hidden_factor",
-    "non_torch_growth_bytes",
-    "cuda_graph_bytes_per_kernel",
-)
 
 
 def implied_sampler(run: Run) -> float | None:

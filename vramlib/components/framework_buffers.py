@@ -39,7 +39,7 @@ def cublas_workspace_bytes(compute_capability: float) -> int:
     return 32 * MiB if compute_capability >= 9 else 2 * 4096 * 1024 + 8 * 16 * 1024
 
 
-def graph_pool_bytes(s: Scenario, stage: int = 0) -> Any:
+def graph_pool_bytes(s: Scenario) -> Any:
     """Private pool that all graphs of vLLM share: the widest batch's tensors, attention's partial results, cuBLAS.
 
     Formula: live set of the widest batch + partial results of FlashAttention 3 + one cuBLAS workspace
@@ -62,7 +62,7 @@ def graph_driver_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
 
     Source
     ------
-    Fitted on the runs of data/runs that print it, of vLLM 0.7 to 0.27: data/engines.json.
+    Fitted on the runs of data/runs that print it, of vLLM 0.7 to 0.29: data/engines.json.
     """
     each = s.engine_spec.constants["cuda_graph_bytes_per_kernel"]
     kernels = graph_kernels.stage_kernels(s.model, s.pipeline_parallel_size, stage, s.quantization, end)
@@ -78,7 +78,7 @@ def cuda_graph_bytes(s: Scenario, stage: int = 0, end: str = "value") -> Any:
     if s.enforce_eager or s.engine not in ("vllm", "sglang"):
         return 0
     if s.engine == "vllm":
-        return graph_pool_bytes(s, stage) + graph_driver_bytes(s, stage, end)
+        return graph_pool_bytes(s) + graph_driver_bytes(s, stage, end)
     rows = s.engine_spec.constants
     pool, each = (
         rows[k].get(end, rows[k]["value"])
@@ -249,7 +249,7 @@ def _graphs_worked(s: Scenario, stage: int) -> str:
         each = rows["cuda_graph_bytes_per_graph_layer"]["value"]
         pool = rows["cuda_graph_pool_bytes"]["value"]
         return f"{pool:,} + {_sglang_graphs(s)} · {_layers(s, stage)} · {each:,}"
-    each, pool = rows["cuda_graph_bytes_per_kernel"]["value"], graph_pool_bytes(s, stage)
+    each, pool = rows["cuda_graph_bytes_per_kernel"]["value"], graph_pool_bytes(s)
     kernels = graph_kernels.stage_kernels(s.model, s.pipeline_parallel_size, stage, s.quantization)
     shown = f"{pool:,}" if isinstance(pool, int) else f"{pool}"
     return f"{shown} + {num_graphs(s)} · ({rows['cuda_graph_fixed_bytes']['value']:,} + {kernels} · {each:,})"
