@@ -33,11 +33,13 @@ from vramlib import batch, cli_reports, contract
 pytestmark = pytest.mark.notebooks
 FIRST_SECONDS = 120  # for what must happen before a batch is stopped
 RUNNER = """
+import signal
 import sys
 from pathlib import Path
 from vramlib import batch
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start the tests with Ctrl-C ignored
     grid, out, template = map(Path, sys.argv[1:])
     batch.run(batch.read(grid, "en", template), out, workers=2, template=template)
 """
