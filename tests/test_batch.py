@@ -5,6 +5,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -294,6 +296,42 @@ def test_a_folder_that_no_batch_made_is_left_alone(tmp_path, made):
     assert (status, made) == (2, [])
     assert "holds files that no batch made; name a new or an empty folder" in output
     assert (tmp_path / "out" / "index.html").read_text() == "mine"
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from vramlib.batch import store
+
+with store.claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_batches_do_not_write_one_folder_and_a_killed_one_does_not_hold_it(tmp_path, made):
+    path, out = grid(tmp_path / "g.csv", ROWS), tmp_path / "out"
+    words = [sys.executable, "-c", HOLDER, str(out)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        before = {file.name: file.read_bytes() for file in out.iterdir()}
+        status, output = command(path, "--out", out)
+        assert (status, made) == (2, [])
+        told = f"another batch is writing {out}; wait for its end, or name another folder"
+        assert output == f"vram: {told}\n"
+        assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+        first.kill()
+    assert command(path, "--out", out)[0] == 0
+    assert len(made) == 3
+
+
+def test_a_mark_that_leads_elsewhere_is_not_written_through(tmp_path, made):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / store.MARK).symlink_to(tmp_path / "mine")
+    assert command(grid(tmp_path / "g.csv", ROWS), "--out", tmp_path / "out")[0] == 2
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_what_an_interrupted_write_left_is_removed(tmp_path, made):

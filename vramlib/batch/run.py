@@ -71,21 +71,21 @@ def run(
 
     Raises
     ------
-    ValueError : the folder, the scheduler or the earlier batch cannot be used
+    ValueError : the folder, the scheduler or the earlier batch cannot be used, or another batch writes there
     OSError : the folder cannot be written
     KeyboardInterrupt : it was stopped; what is finished is stored, and the same call goes on from there
     """
     before = changes.read(previous) if previous else None
-    store.claim(out)
     found: dict[int, Result] = {}
-    try:
-        with contextlib.closing(_results(jobs, out, workers, scheduler, template)) as results:
-            for result in results:
-                found[result.job.number] = result
-                told(result)
-    finally:
-        everything = [found.get(job.number) or Result(job=job, status=WAITING) for job in jobs]
-        batch = _written(everything, out, before, language, previous)
+    with store.claimed(out):
+        try:
+            with contextlib.closing(_results(jobs, out, workers, scheduler, template)) as results:
+                for result in results:
+                    found[result.job.number] = result
+                    told(result)
+        finally:
+            everything = [found.get(job.number) or Result(job=job, status=WAITING) for job in jobs]
+            batch = _written(everything, out, before, language, previous)
     return batch
 
 

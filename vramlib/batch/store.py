@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vramlib.batch.jobs import Job
 
 PAGE, ESTIMATE, JOB = "report.html", "estimate.json", "job.json"
 LIBRARY, MARK = "charts.js", "batch.json"
 PART = ".part-"  # begins the name of what is being written
+LOCKED_BYTE = 1 << 30  # of the mark, on Windows: beyond its end, so that the mark can still be read
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of a file system on which batches are not told apart
 
 
-def claim(out: Path) -> None:
-    """Make the folder of a batch, or take up the one that an earlier batch left.
+@contextlib.contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Hold the folder of a batch, a new one or the one that an earlier batch left, for as long as it is written.
 
     Parameters
     ----------
@@ -27,20 +32,53 @@ def claim(out: Path) -> None:
 
     Raises
     ------
-    ValueError : it is no folder, or holds what no batch made
+    ValueError : it is no folder, holds what no batch made, or another batch is writing it
     OSError : it cannot be written
     """
-    from vramlib.export import chart_library
-
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; name a folder to write the batch in")
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / MARK).is_file() and any(out.iterdir()):
+    there = {path.name: path.is_symlink() for path in out.iterdir()}
+    if there and there.get(MARK, True):
         raise ValueError(f"{out} holds files that no batch made; name a new or an empty folder")
-    write(out / MARK, json.dumps({"made_by": f"vramlib {version('vramlib')}"}))
+    with (out / MARK).open("r+" if MARK in there else "a", encoding="utf-8") as mark:
+        try:
+            _hold(mark.fileno())
+        except (BlockingIOError, PermissionError):
+            told = f"another batch is writing {out}; wait for its end, or name another folder"
+            raise ValueError(told) from None
+        _begin(out, mark)
+        yield
+
+
+def _begin(out: Path, mark: TextIO) -> None:
+    """Say who writes here, take away what an interrupted batch left, and put the chart library there."""
+    from vramlib.export import chart_library
+
+    mark.truncate(0)
+    mark.write(json.dumps({"made_by": f"vramlib {version('vramlib')}"}))
+    mark.flush()
     for left in out.glob(f"{PART}*"):
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     write(out / LIBRARY, chart_library())
+
+
+def _hold(file: int) -> None:
+    """Lock an open file until it is closed or this process dies, however it dies; an error where another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        os.lseek(file, 0, os.SEEK_SET)
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def finished(out: Path, job: Job) -> dict[str, Any] | None:
