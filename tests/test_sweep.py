@@ -4,6 +4,8 @@ import csv
 import io
 import os
 import stat
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +219,24 @@ def test_output_through_a_link_and_to_a_device(tmp_path: Path) -> None:
     assert len(read(real)) == 1
     assert sweep.run(source, os.devnull).rows == 1
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_pipe_is_written_straight(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("model\nQwen2.5-0.5B\n")
+    code = "import sys; from vramlib.cli import main; main(sys.argv[1:])"
+    words = [sys.executable, "-c", code, "sweep", str(source), "-o", "/dev/stdout"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines() == ["vram: 1 rows written to /dev/stdout"]
+    [row] = csv.DictReader(done.stdout.splitlines())
+    assert (row["model"], row["error"]) == ("Qwen2.5-0.5B", "")
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as told, sweep._replacing(tmp_path / "out.csv"):
+        raise OSError(28, "No space left on device")
+    assert told.value.filename == str(tmp_path / "out.csv")
+    assert not list(tmp_path.iterdir())
 
 
 def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:

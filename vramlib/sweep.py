@@ -194,15 +194,25 @@ def _notes(header: list[str]) -> Iterator[str]:
 @contextlib.contextmanager
 def _replacing(target: Path) -> Iterator[TextIO]:
     """A file to write that takes the target's place once complete; a pipe or a device is written straight."""
+    if target.exists() and not target.is_file():  # asked before links are followed: a pipe's leads nowhere
+        with _named(target), target.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        return
     target = Path(os.path.realpath(target))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(target.parent))
-    if target.exists() and not target.is_file():
-        with target.open("w", encoding="utf-8", newline="") as out:
-            yield out
-        return
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+    with _named(target), tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         part = Path(folder) / target.name
         with part.open("w", encoding="utf-8", newline="") as out:
             yield out
         part.replace(target)
+
+
+@contextlib.contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """What the system says when a disk is full names no file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
