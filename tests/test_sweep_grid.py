@@ -158,12 +158,17 @@ def test_a_grid_starts_with_the_largest_context_unless_told() -> None:
     assert answers.columns["fits"] is False
 
 
+# Twelve lists, each nine times the one before: 2 KB of text, 250 billion words.
+NINEFOLD = ", ".join(f"&a{n + 1} [" + f"*a{n}, " * 9 + "]" for n in range(12))
+BOMB = f"model: [[&a0 [x], {NINEFOLD}]]"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("gpu: L4", "names no model"),
         ("- model", "is no grid"),
-        ("model: [a\n", "is not YAML"),
+        ("model: [a\n", "grid.yaml cannot be read as a grid: line 2: while parsing a flow sequence expected"),
         ("model: a\nbatch_size: [1, x]", "batch_size is 'x'"),
         ("model: a\nbatch_size: 9..1", "batch_size is 9..1; write a range"),
         ("model: a\nbatch_size: 1..2000000", "write a range of whole numbers"),
@@ -172,7 +177,13 @@ def test_a_grid_starts_with_the_largest_context_unless_told() -> None:
         ("model: a\nbatch_size: {from: 1}", "batch_size has keys of its own"),
         ("model: a\nbatch_size: [[1]]", "batch_size is"),
         ("model: a\nbatch_sze: 1", "nearest: batch_size"),
-        ("model: !!python/object/apply:os.getcwd []", "is not YAML"),
+        ("model: !!python/object/apply:os.getcwd []", "line 1: could not determine a constructor"),
+        ("model: a\ngpu: L4\ngpu: A10G", "line 3: 'gpu' is there twice"),
+        ("model: a\nbatch_size: 1\nbatch-size: 2", "batch_size is given twice, once as batch-size"),
+        ("? [a]\n: b\n", "unhashable key"),
+        ("model: &a [*a]", "line 1: a list is repeated by an alias"),
+        ("model: " + "[" * 5000 + "]" * 5000, "lists in lists in lists"),
+        (BOMB, "line 1: a list is repeated by an alias"),
         ("model: " + "x" * (1 << 20), "larger than 1,048,576 bytes"),
     ],
 )

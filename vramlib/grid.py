@@ -130,6 +130,8 @@ def of(**axes: Any) -> Grid:
         name = fields.plain_name(typed)
         if name not in BY_NAME:
             raise ValueError(fields.unknown(typed))
+        if name in given:
+            raise ValueError(f"{name} is given twice, once as {typed}; write it once")
         given[name] = tuple(_value(name, v) for v in _axis(name, axis))
         if len(given[name]) != len(set(given[name])):
             raise ValueError(f"{name} has a value twice; write each value once")
@@ -200,7 +202,7 @@ def read(path: Path | str) -> Grid:
     ValueError: the file is no mapping from fields to values.
     OSError: the file cannot be opened.
     """
-    import yaml
+    from vramlib import grid_file
 
     source = Path(path)
     if source.stat().st_size > LARGEST_FILE:
@@ -208,9 +210,9 @@ def read(path: Path | str) -> Grid:
             f"{source} is larger than {LARGEST_FILE:,} bytes; a long axis is written as a range, 1..64"
         )
     try:
-        loaded = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{source} is not YAML: {error}") from None
+        loaded = grid_file.read(source.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{source} cannot be read as a grid: {error}") from None
     if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         raise ValueError(
             f"{source} is no grid; write a field a line, such as model: [Llama-3.1-8B, Qwen3-8B]"
