@@ -19,7 +19,7 @@ def test_untouched_answer_gets_a_friendly_line() -> None:
 @pytest.mark.parametrize(
     ("answer", "slip"),
     [
-        (65_536, "keys counted without values"),
+        (65_536, "keys without values"),
         (262_144, "counted twice"),
         (1_048_576, "bits instead of bytes"),
         (16_384, "bytes instead of bits"),
@@ -28,6 +28,8 @@ def test_untouched_answer_gets_a_friendly_line() -> None:
         (131_072 * 1.074, "divided by 10⁹"),
         (131_072 * 1024, "the next smaller unit"),
         (128, "the next larger unit"),
+        (131_072 * 2**30, "This is in bytes"),
+        (0.125, "Bytes are asked for"),
         (-5, "another sign"),
         (131_073, "Close, but not exact: off by +1"),
         (131_072 * 3, "3 times the expected one."),

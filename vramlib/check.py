@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vramlib.messages import t
-from vramlib.units import GB, GiB
+from vramlib.units import GB, GiB, MiB
 
 # Slips that any answer in bytes can have; an exercise adds those of its own formula.
 COMMON_SLIPS: Mapping[float, str] = {
@@ -20,6 +20,8 @@ COMMON_SLIPS: Mapping[float, str] = {
     GB / GiB: "slip.gb_for_gib",
     1024: "slip.mib_for_gib",
     1 / 1024: "slip.gib_for_mib",
+    **dict.fromkeys((MiB, GiB, GB), "slip.in_bytes"),
+    **dict.fromkeys((1 / MiB, 1 / GiB, 1 / GB), "slip.not_bytes"),
 }
 ALIKE = 0.005  # two ratios count as one slip within half a per cent: GiB/GB is 1.0737, and 1.074 must match
 
@@ -181,7 +183,7 @@ def function(
     >>> function(lambda tokens: 2 * tokens, {(8,): 16, (9,): 18})
     ✓ Right in all 2 cases.
     >>> function(lambda tokens: tokens, {(8,): 16})
-    ✗ Not yet: your answer is 0.5 times the expected one. Half of it: are keys counted without values? [8]
+    ✗ Not yet: your answer is 0.5 times the expected one. Half of it: keys without values, or one byte for two? [8]
     """
     for arguments, expected in cases.items():
         found = number(
