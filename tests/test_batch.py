@@ -393,6 +393,17 @@ def test_words_that_cannot_be_used(words, told, tmp_path, made):
     assert told in output
 
 
+def test_a_column_that_nearly_is_a_field_is_told_and_an_earlier_summary_is_a_grid(tmp_path, made):
+    rows = [{**GOOD, "bach_size": 7, "note": "x"}]
+    status, output = command(grid(tmp_path / "g.csv", rows), "--out", tmp_path / "out")
+    assert status == 0
+    assert "vram: column 'bach_size' is passed through, not read; nearest: batch_size\n" in output
+    assert "'note'" not in output
+    status, output = command(tmp_path / "out" / "summary.csv", "--out", tmp_path / "again")
+    assert (status, len(made)) == (0, 2)
+    assert output.count("nearest") == 1
+
+
 def test_a_stopped_batch_says_how_it_goes_on(tmp_path, monkeypatch):
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -28,7 +28,7 @@ from batch_grids import (
 from test_batch import hostile_model
 
 import vramlib
-from vramlib import batch, cli_reports, contract
+from vramlib import batch, contract
 
 pytestmark = pytest.mark.notebooks
 FIRST_SECONDS = 120  # for what must happen before a batch is stopped
@@ -157,12 +157,6 @@ def test_a_stopped_batch_goes_on_where_it_was(number, tmp_path, log, cheap):
     assert (finished / "job.json").stat().st_mtime_ns == about
     assert {size: len(t) for size, t in tries(log).items()} == {1: 1, WAITS: 2, WAITS + 1: 2, 2: 1}
     assert not [left for left in out.iterdir() if left.name.startswith(".")]
-
-
-def test_sigterm_is_ctrl_c():
-    with pytest.raises(KeyboardInterrupt), cli_reports._terminable():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.fixture

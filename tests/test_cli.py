@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from vramlib import cli, fields, lab
+from vramlib import cli, cli_frame, fields, lab
 from vramlib.specs import PART_KEYS, PART_NAMES
 from vramlib.units import GiB
 
@@ -310,3 +312,24 @@ def test_a_reader_that_leaves_early_is_fine() -> None:
     ended = subprocess.run([*VRAM, "gpus", "--json"], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (cli.STATUS_PIPE, "")
+
+
+def test_sigterm_ends_a_sweep_as_ctrl_c_does(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        "model: Qwen2.5-0.5B\nmax_model_len: 2048\nbatch_size: 1..3000\nprompt_tokens: 1..3000\n"
+    )
+    words = [*VRAM, "sweep", "g.yaml", "-o", "out.csv"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as running:
+        while not list(tmp_path.glob(".out.csv-*")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        assert "vram: stopped" in running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
+
+
+def test_sigterm_is_left_as_it_was() -> None:
+    with pytest.raises(KeyboardInterrupt), cli_frame.terminable():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

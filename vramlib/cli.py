@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from vramlib import fields, text
-from vramlib.cli_frame import STATUS_PIPE, Scenario, Vram, field_flags
+from vramlib.cli_frame import STATUS_PIPE, Scenario, Vram, field_flags, terminable
 
 __all__ = ["STATUS_PIPE", "main"]
 
@@ -104,8 +104,9 @@ def sweep(in_path: Path, out_path: Path, yes: bool) -> None:
     """
     from vramlib import cli_many
 
-    for line in cli_many.sweep(in_path, out_path, yes):
-        click.echo(f"vram: {line}", err=True)
+    with terminable():
+        for line in cli_many.sweep(in_path, out_path, yes):
+            click.echo(f"vram: {line}", err=True)
 
 
 @main.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -90,6 +93,19 @@ def _respelled(args: Sequence[str]) -> Iterable[str]:
             yield f"{positive}=false"
         else:
             yield flag + given + value
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM stops a command as Ctrl-C does: nothing half written, no process left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stop(line: str, status: int) -> NoReturn:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from vramlib import batch
+from vramlib import batch, contract, csv_rows
+from vramlib.batch.jobs import OWN_COLUMNS
+from vramlib.cli_frame import terminable
 
 SECONDS_A_REPORT = 7  # on one core, about
 MOST_WORKERS = 8  # that are started unasked; each needs a core and half a gigabyte
@@ -56,10 +55,12 @@ def reports(
     count, cores = batch.count(grid), workers or min(os.cpu_count() or 1, MOST_WORKERS)
     if count > batch.ASKS_BEYOND and not yes:
         _ask(count, 0 if scheduler else cores)
+    for note in _notes(grid):
+        click.echo(f"vram: {note}", err=True)
     jobs = batch.read(grid, language)
     target = out or Path("reports") / grid.stem
     try:
-        with _terminable(), _bar(jobs) as bar:
+        with terminable(), _bar(jobs) as bar:
             done = batch.run(
                 jobs,
                 target,
@@ -87,6 +88,14 @@ def _said(done: batch.Batch) -> int:
     return STATUS_FAILED if failed else 0
 
 
+def _notes(grid: Path) -> list[str]:
+    """What to tell about the columns of a CSV before a long batch starts."""
+    if grid.suffix.lower() != ".csv":
+        return []
+    with csv_rows.opened(grid) as (header, _):
+        return list(csv_rows.notes(header, (*contract.COLUMNS, *OWN_COLUMNS)))
+
+
 def _bar(jobs: Sequence[batch.Job]) -> tqdm:
     return tqdm(total=len(jobs), unit=" reports", disable=None)
 
@@ -105,16 +114,3 @@ def _ask(count: int, jobs: int) -> None:
     if not sys.stdin.isatty():
         raise ValueError(f"{words}; write --yes to start it, or shorten an axis")
     click.confirm(f"vram: {words}; start", abort=True, err=True)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM stops a batch as Ctrl-C does: with what is finished in the index, and no process left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

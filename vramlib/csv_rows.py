@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vramlib import fields
+
+LIKE_A_FIELD = 0.75
 
 
 @contextlib.contextmanager
@@ -62,6 +64,32 @@ def misfit(header: Sequence[str], cells: Sequence[str]) -> str:
     extra = cells[len(header) :]
     more = f"; left over: {', '.join(map(repr, extra))}" if extra else ""
     return f"the row has {len(cells)} cells for {len(header)} columns{more}"
+
+
+def notes(header: Iterable[str], replaced: Collection[str] = ()) -> Iterator[str]:
+    """What to tell about the columns: an old answer that is written anew, a name that nearly is a field.
+
+    Parameters
+    ----------
+    header : names of the columns [-]
+    replaced : those that are written anew [-]
+
+    Returns
+    -------
+    A line each [-]
+
+    Examples
+    --------
+    >>> list(notes(["model", "bach_size", "note"]))
+    ["column 'bach_size' is passed through, not read; nearest: batch_size"]
+    """
+    old = [name for name in header if name in replaced]
+    if old:
+        yield f"columns of an earlier answer are written anew: {', '.join(old)}"
+    for name in header:
+        near = "" if name in old or is_field(name) else fields.nearest(name, alike=LIKE_A_FIELD)
+        if near:
+            yield f"column {name!r} is passed through, not read; nearest: {near}"
 
 
 def cell(value: Any) -> Any:

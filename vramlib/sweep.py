@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from vramlib import blocks, contract, csv_rows, fields
+from vramlib import blocks, contract, csv_rows
 from vramlib import grid as grids
 
-LIKE_A_FIELD = 0.75
 AT_ONCE = 2048  # rows of a CSV that are evaluated together
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -79,7 +78,7 @@ def run(in_path: Path | str, out_path: Path | str, progress: Progress = iter) ->
     """
     with csv_rows.opened(Path(in_path)) as (header, lines), _replacing(Path(out_path)) as out:
         count, bad = _write(header, progress(lines), out)
-    return Summary(rows=count, bad_rows=bad, notes=tuple(_notes(header)))
+    return Summary(rows=count, bad_rows=bad, notes=tuple(csv_rows.notes(header, contract.COLUMNS)))
 
 
 def grid(**axes: Any) -> grids.Grid:
@@ -176,19 +175,6 @@ def _answers(header: list[str], lines: Sequence[list[str]]) -> Iterator[dict[str
         next(found) if len(cells) == len(header) else blocks.failed(csv_rows.misfit(header, cells))
         for cells in lines
     )
-
-
-def _notes(header: list[str]) -> Iterator[str]:
-    """What to tell about the columns: an old answer that was replaced, a name that nearly is a field."""
-    old = [name for name in header if name in contract.COLUMNS]
-    if old:
-        yield f"columns of an earlier answer are written anew: {', '.join(old)}"
-    for name in header:
-        if name in contract.COLUMNS or csv_rows.is_field(name):
-            continue
-        near = fields.nearest(name, alike=LIKE_A_FIELD)
-        if near:
-            yield f"column {name!r} is passed through, not read; nearest: {near}"
 
 
 @contextlib.contextmanager
