@@ -360,6 +360,17 @@ def test_a_report_that_cannot_be_stored_fails_alone_and_leaves_nothing(tmp_path,
     assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
 
 
+def test_a_disk_that_is_full_from_the_start_is_named(tmp_path, made, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = grid(tmp_path / "g.csv", ROWS)
+    monkeypatch.setattr(Path, "write_text", full)
+    status, output = command(path, "--out", tmp_path / "out")
+    assert (status, made) == (2, [])
+    assert output == f"vram: {tmp_path / 'out' / 'charts.js'}: No space left on device\n"
+
+
 # --- the command ---------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
-"""Where the facts and the notebooks are, in a checkout and in an installed wheel."""
+"""Where the facts and the notebooks are, in a checkout and in an installed wheel; and which path an error is about."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -41,6 +43,32 @@ def notebooks_dir() -> Path:
     True
     """
     return _find("notebooks")
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name a file in errors of the system that name none: a full disk, say.
+
+    Parameters
+    ----------
+    path : what is written in the ``with`` block [-]
+
+    Raises
+    ------
+    OSError : as it came, with a file's name
+
+    Examples
+    --------
+    >>> with named(Path("out.csv")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'out.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def _find(name: str) -> Path:

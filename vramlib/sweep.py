@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from vramlib import blocks, contract, csv_rows
 from vramlib import grid as grids
+from vramlib._paths import named
 
 AT_ONCE = 2048  # rows of a CSV that are evaluated together
 
@@ -181,24 +182,14 @@ def _answers(header: list[str], lines: Sequence[list[str]]) -> Iterator[dict[str
 def _replacing(target: Path) -> Iterator[TextIO]:
     """A file to write that takes the target's place once complete; a pipe or a device is written straight."""
     if target.exists() and not target.is_file():  # asked before links are followed: a pipe's leads nowhere
-        with _named(target), target.open("w", encoding="utf-8", newline="") as out:
+        with named(target), target.open("w", encoding="utf-8", newline="") as out:
             yield out
         return
     target = Path(os.path.realpath(target))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder to write in", str(target.parent))
-    with _named(target), tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+    with named(target), tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
         part = Path(folder) / target.name
         with part.open("w", encoding="utf-8", newline="") as out:
             yield out
         part.replace(target)
-
-
-@contextlib.contextmanager
-def _named(target: Path) -> Iterator[None]:
-    """What the system says when a disk is full names no file."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(target)
-        raise

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+from vramlib._paths import named
 from vramlib.batch.jobs import Job
 
 PAGE, ESTIMATE, JOB = "report.html", "estimate.json", "job.json"
@@ -55,9 +56,10 @@ def _begin(out: Path, mark: TextIO) -> None:
     """Say who writes here, take away what an interrupted batch left, and put the chart library there."""
     from vramlib.export import chart_library
 
-    mark.truncate(0)
-    mark.write(json.dumps({"made_by": f"vramlib {version('vramlib')}"}))
-    mark.flush()
+    with named(out / MARK):
+        mark.truncate(0)
+        mark.write(json.dumps({"made_by": f"vramlib {version('vramlib')}"}))
+        mark.flush()
     for left in out.glob(f"{PART}*"):
         shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     write(out / LIBRARY, chart_library())
@@ -139,7 +141,7 @@ def write(path: Path, content: str) -> None:
     ------
     OSError : it cannot be written; what was there stays
     """
-    with _beside(path) as part:
+    with named(path), _beside(path) as part:
         part.write_text(content, encoding="utf-8", newline="")
         part.replace(path)
 
