@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from vramlib import resolve
+from vramlib import catalog, estimate, resolve
 from vramlib.components import sglang_pool
 from vramlib.units import GiB, MiB
 
@@ -127,3 +127,21 @@ def test_default_fraction_takes_arrays_of_chunks():
     assert found.tolist() == [
         sglang_pool.mem_fraction_static(81_559 * MiB, n, mla=True) for n in (2048, 8192)
     ]
+
+
+@pytest.mark.parametrize("model", ["google/gemma-3-27b-it", "LGAI-EXAONE/EXAONE-4.0-32B", "Llama-3.1-8B"])
+@pytest.mark.parametrize("block_size", [1, 64])
+def test_the_longest_request_is_the_one_that_fits_and_one_more_is_not(model, block_size):
+    given = {
+        "model": model,
+        "gpu": "A100-80GB",
+        "engine": "sglang",
+        "block_size": block_size,
+        "max_num_seqs": 64,
+    }
+    b = estimate(**given, max_model_len=8192).budget
+    longest = min(b.kv_pool_tokens, catalog.model(model).max_position_embeddings)
+    assert b.max_model_len_that_fits == longest
+    assert b.num_blocks * b.bytes_per_block <= b.kv_pool_bytes
+    assert estimate(**given, max_model_len=longest).fits
+    assert not estimate(**given, max_model_len=b.kv_pool_tokens + 1).fits

@@ -20,7 +20,7 @@ from vramlib.components.sglang_defaults import (
 )
 from vramlib.components.state import state_bytes
 from vramlib.specs import DTYPE_BITS, Budget, Cache, Scenario
-from vramlib.units import maximum, minimum, round_up, scale
+from vramlib.units import ceil_div, maximum, minimum, round_up, scale
 
 __all__ = [
     "DEFAULT_MAX_RUNNING_REQUESTS", "cell_bytes", "chunked_prefill_size", "cuda_graph_sizes", "mamba_slots",
@@ -92,10 +92,21 @@ def pool_tokens(
     ------
     SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py.
     """
-    share = Fraction(ratio).limit_denominator(1000) if full_bytes else Fraction(1)
+    share = _sliding_share(full_bytes, ratio)
     cell = share.denominator * full_bytes + share.numerator * swa_bytes
     tokens = maximum(pool, 0) * share.denominator // maximum(cell, 1)
     return tokens // page_size * page_size
+
+
+def _sliding_share(full_bytes: int, ratio: float = SWA_FULL_TOKENS_RATIO) -> Fraction:
+    """Tokens of the sliding layers' pool over those of the full layers' [-]."""
+    return Fraction(ratio).limit_denominator(1000) if full_bytes else Fraction(1)
+
+
+def _pool_bytes(tokens: Any, full: int, swa: int) -> Any:
+    """The least pool that holds so many tokens, by the same division [byte]."""
+    share = _sliding_share(full)
+    return tokens * full + ceil_div(tokens * swa * share.numerator, share.denominator)
 
 
 def mamba_slots(rest: Any, bytes_per_request: int, *, ratio: float = MAMBA_FULL_MEMORY_RATIO) -> Any:
@@ -210,13 +221,14 @@ def _with_cells(s: Scenario, b: Budget, full: int, swa: int) -> Budget:
     """The same with the tokens that the pool holds, where a model has attention layers."""
     page, limit = s.block_size, s.model.max_position_embeddings or s.max_model_len
     tokens = pool_tokens(b.kv_pool_bytes, full, swa_bytes=swa, page_size=page)
+    share = _sliding_share(full)
     return dataclasses.replace(
         b,
-        bytes_per_block=page * (full + swa),
+        bytes_per_block=page * full + page * swa * share.numerator // share.denominator,
         num_blocks=tokens // page,
         kv_pool_tokens=tokens,
         kv_bytes_per_token=full + swa,
-        kv_bytes_at_max_model_len=round_up(s.max_model_len, page) * (full + swa),
+        kv_bytes_at_max_model_len=_pool_bytes(round_up(s.max_model_len, page), full, swa),
         max_concurrency=tokens / s.max_model_len,
         max_model_len_that_fits=minimum(tokens, limit),
     )
