@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,7 @@ def output(command: str) -> str:
         )
         return "\n".join(piped([line.rstrip() for line in ran.stdout.splitlines()], shlex.split(cut)))
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name in ("grid.csv", "start-up.log"):
-            Path(name).write_text((ROOT / "docs" / name).read_text("utf-8"), encoding="utf-8")
+        shutil.copytree(ROOT / "docs", "docs")
         text = CliRunner().invoke(cli.main, shlex.split(words)[1:], prog_name="vram").output
         if "-o out.csv" in words:
             text += "\nsome columns of out.csv:\n" + columns(Path("out.csv"))
@@ -48,7 +48,9 @@ def piped(lines: list[str], cut: list[str]) -> list[str]:
         return lines[: abs(int(cut[1]))]
     if cut[1] == "-E":
         return [line for line in lines if re.search(cut[2], line)]
-    first = next(i for i, line in enumerate(lines) if line.startswith(cut[3]))
+    [first] = (
+        i for i, line in enumerate(lines) if re.search(cut[3], line)
+    )  # one: grep shows each that it finds
     return lines[first : first + int(cut[2]) + 1]
 
 
