@@ -173,6 +173,28 @@ def test_defaults_that_were_taken_are_named_with_their_values():
     assert note.startswith("audio_config leaves out hidden_size (1024), num_attention_heads (8)")
 
 
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        (
+            "mistralai--Pixtral-12B-2409",
+            ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+        ),
+        ("google--paligemma-3b-pt-224", ("image_size",)),
+        ("HuggingFaceTB--SmolVLM-256M-Instruct", ("intermediate_size", "num_hidden_layers")),
+        ("HuggingFaceTB--SmolVLM-Instruct", ("hidden_size",)),
+    ],
+)
+def test_sizes_that_files_leave_out_at_their_class_default_are_taken_and_named(name, left_out):
+    config = catalogue(name)
+    thin = {k: v for k, v in config["vision_config"].items() if k not in left_out}
+    whole, _ = towers.tensors(config)
+    found, notes = towers.tensors(config | {"vision_config": thin})
+    assert found == whole
+    for field in set(left_out) - {"num_attention_heads"}:
+        assert f"{field} ({config['vision_config'].get(field)}" in "".join(notes)
+
+
 def test_a_tower_of_an_unknown_family_is_named():
     tensors, notes = towers.tensors({"model_type": "newvl", "vision_config": {"hidden_size": 8}})
     assert tensors == ()

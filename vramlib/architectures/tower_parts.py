@@ -14,6 +14,16 @@ Tensors = tuple[Tensor, ...]
 FC = ("mlp.fc1", "mlp.fc2")
 GLU = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 LINEARS = ("linear_1", "linear_2")
+# What files of these encoders leave out because it equals the class default, by the section's model_type.
+# Source: transformers 5.23, models/{pixtral,siglip,idefics3,smolvlm}/configuration_*.py
+_IDEFICS = {"hidden_size": 1152, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224}
+LEFT_OUT: Mapping[str, Mapping[str, int]] = {
+    "pixtral": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "image_size": 1024},
+    "siglip_vision_model": {"image_size": 224},
+    **dict.fromkeys(
+        ("idefics3", "idefics3_vision", "smolvlm", "smolvlm_vision"), _IDEFICS | {"patch_size": 32}
+    ),
+}
 
 
 class Section:
@@ -37,7 +47,8 @@ class Section:
         Parameters
         ----------
         names : spellings, the usual one first [-]
-        default : taken when all are missing, with a warning; None makes that an error [-]
+        default : taken when all are missing, with a warning, unless the encoder has its own; None makes that an
+            error [-]
         quiet : no warning, for fields that every file of the family leaves out [-]
 
         Returns
@@ -49,6 +60,7 @@ class Section:
         ValueError: missing with no default, or not a positive whole number.
         """
         name = next((n for n in names if self.fields.get(n) is not None), "")
+        default = LEFT_OUT.get(self.fields.model_type, {}).get(names[0], default)
         if name or default is None:
             return self.fields.size(name or names[0])
         if not quiet:
