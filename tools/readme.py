@@ -34,7 +34,9 @@ def output(command: str) -> str:
         return "\n".join(piped([line.rstrip() for line in ran.stdout.splitlines()], shlex.split(cut)))
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
         shutil.copytree(ROOT / "docs", "docs")
-        text = CliRunner().invoke(cli.main, shlex.split(words)[1:], prog_name="vram").output
+        text = (
+            CliRunner().invoke(cli.main, shlex.split(words)[1:], prog_name="vram", terminal_width=78).output
+        )
         if "-o out.csv" in words:
             text += "\nsome columns of out.csv:\n" + columns(Path("out.csv"))
     return "\n".join(piped([line.rstrip() for line in text.rstrip().splitlines()], shlex.split(cut)))
