@@ -47,6 +47,23 @@ def test_grouped_heads_are_never_guessed():
     assert "multi_query is missing" in build("tiiuae/falcon-7b", multi_query=None).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("mistralai/Mixtral-8x7B-v0.1", "num_local_experts"),
+        ("Qwen/Qwen3-30B-A3B", "num_experts"),
+        ("deepseek-ai/DeepSeek-V3", "n_routed_experts"),
+        ("openai/gpt-oss-20b", "num_local_experts"),
+        ("ai21labs/Jamba-v0.1", "num_experts"),
+    ],
+)
+def test_a_sparse_model_is_never_taken_for_a_dense_one(name, field):
+    """Without its experts Mixtral-8x7B would count 7 instead of 47 billion parameters."""
+    with pytest.raises(ValueError, match=r"num_experts .*is missing"):
+        build(name, **{field: None})
+    assert build(name).params_total > 10**10
+
+
 def test_lists_need_one_entry_a_layer():
     with pytest.raises(ValueError, match="layer_types has 3 entries for 2 layers"):
         llama(layer_types=["full_attention"] * 3)

@@ -19,6 +19,15 @@ MULTI_HEAD |= {"baichuan", "nemotron-nas"}  # the last has block_configs, each w
 FOUR_TIMES = frozenset(
     {"gpt2", "gptj", "gpt_neo", "codegen", "bloom", "falcon", "mpt", "gpt_bigcode", "nemotron-nas"}
 )
+SPARSE = frozenset(
+    {"mixtral", "deepseek_v2", "deepseek_v3", "kimi_k2", "gpt_oss", "dbrx", "qwen3_next", "olmoe"}
+)
+EXPERT_SIZES = (
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "num_shared_experts",
+    "shared_expert_intermediate_size",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +191,14 @@ def _latent(f: Fields) -> dict[str, int]:
     }
 
 
+def _num_experts(f: Fields) -> int:
+    """Routed experts; a file that speaks of experts and not of their number is not taken for a dense model."""
+    sparse = f.model_type in SPARSE or "moe" in f.model_type or any(f.get(name) for name in EXPERT_SIZES)
+    return f.size("num_experts", default=None if sparse else 0, least=0)
+
+
 def _experts(f: Fields, width: int, layers: int) -> dict[str, int]:
-    num = f.size("num_experts", default=0, least=0)
+    num = _num_experts(f)
     sparse = (
         num > 1 and all(kinds.expert_layers(f, layers, num)) and f.get("moe_intermediate_size") is not None
     )
