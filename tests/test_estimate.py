@@ -8,6 +8,7 @@ import pytest
 
 import vramlib
 from vramlib.specs import PART_KEYS
+from vramlib.units import show
 
 MODELS = [
     "Llama-3.1-8B", "Qwen/Qwen2.5-0.5B", "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b", "deepseek-ai/DeepSeek-V3",
@@ -170,3 +171,20 @@ def test_exact_means_without_an_interval(engine: str) -> None:
     for p in vramlib.estimate(model="Llama-3.1-8B", engine=engine, max_model_len=8192).parts:
         if p.basis == "exact":
             assert p.low_bytes == p.bytes == p.high_bytes, p.key
+
+
+def test_a_start_that_other_processes_prevent_names_no_more_than_was_asked_and_no_length() -> None:
+    given = {"model": "Llama-3.1-8B", "gpu": "L4", "max_model_len": 131072}
+    assert "; the largest max_model_len that starts is 33,232." in vramlib.estimate(**given).verdict
+    crowded = vramlib.estimate(**given, num_processes=8)
+    asked = show(crowded.budget.requested_bytes)
+    assert f"asks for {asked} at start and {asked} of it is not free" in crowded.verdict
+    assert "that starts" not in crowded.verdict
+
+
+def test_positions_that_a_model_lacks_are_no_reason_of_the_verdict() -> None:
+    answer = vramlib.estimate(
+        model="state-spaces/mamba-2.8b-hf", gpu="T4", max_model_len=4096, num_processes=8
+    )
+    assert not answer.fits
+    assert "largest max_model_len" not in answer.verdict

@@ -25,7 +25,7 @@ from vramlib.components import (
 )
 from vramlib.fields import plain_name
 from vramlib.specs import Budget, Estimate, Part, Scenario
-from vramlib.units import choose, maximum, show
+from vramlib.units import choose, maximum, minimum, show
 
 SEVEN = (
     model_weights,
@@ -158,7 +158,10 @@ def judge(s: Scenario, found: tuple[Part, ...], b: Budget | None) -> tuple[bool,
         return fits, f"{where}: many scenarios"
     if fits:
         return True, f"Fits: {where} needs {show(total)} of {show(memory)}{_room(s, b)}."
-    return False, f"Does not fit: {where}: {'; '.join(_problems(s, total, b, missing))}{_way_out(s, b)}."
+    return (
+        False,
+        f"Does not fit: {where}: {'; '.join(_problems(s, total, b, missing))}{_way_out(b, missing)}.",
+    )
 
 
 def _cards(s: Scenario) -> str:
@@ -168,7 +171,7 @@ def _cards(s: Scenario) -> str:
 def shortfalls(s: Scenario, total: Any, b: Budget | None) -> dict[str, Any]:
     """What is missing under each condition of the verdict, by name; nothing is missing where it is 0 or less.
 
-    Formula: card: total − memory;  start: requested − free;  request: KV of max_model_len − pool;
+    Formula: card: total − memory;  start: requested − free, at most requested;  request: KV of max_model_len − pool;
     workload: KV blocks held − pool;  cells (llama.cpp): tokens held − cells
 
     Parameters
@@ -195,7 +198,7 @@ def shortfalls(s: Scenario, total: Any, b: Budget | None) -> dict[str, Any]:
         return found
     start = budgets.free_at_start_bytes(s)
     others = (s.num_processes - 1) * (b.requested_bytes + memory - start)
-    found["start"] = b.requested_bytes - (start - others)
+    found["start"] = minimum(b.requested_bytes - (start - others), b.requested_bytes)
     if b.kv_bytes_at_max_model_len is not None:
         found["request"] = b.kv_bytes_at_max_model_len + budgets.null_block_bytes(s, b) - b.kv_pool_bytes
     found["workload"] = workload_pool_bytes(s) - b.kv_pool_bytes
@@ -251,11 +254,10 @@ def _room(s: Scenario, b: Budget | None) -> str:
     )
 
 
-def _way_out(s: Scenario, b: Budget | None) -> str:
-    if b is None or b.max_model_len_that_fits is None or b.kv_pool_bytes is None:
+def _way_out(b: Budget | None, missing: Mapping[str, int]) -> str:
+    """A shorter ``max_model_len``, where its request is all that keeps the engine from starting."""
+    if b is None or missing.get("request", 0) <= 0 or missing["start"] > 0:
         return ""
-    if b.max_model_len_that_fits <= 0:
+    if not b.max_model_len_that_fits or b.max_model_len_that_fits <= 0:
         return "; no max_model_len starts"
-    if b.max_model_len_that_fits < s.max_model_len:
-        return f"; the largest max_model_len that starts is {b.max_model_len_that_fits:,}"
-    return ""
+    return f"; the largest max_model_len that starts is {b.max_model_len_that_fits:,}"
