@@ -22,6 +22,7 @@ from vramlib import widgets
 from vramlib._paths import notebooks_dir
 from vramlib.export import export_html
 from vramlib.lessons.kv_cache import KINDS, one_sequence
+from vramlib.page import document
 from vramlib.units import MiB, show
 
 pytestmark = [pytest.mark.browser, pytest.mark.notebooks]
@@ -130,6 +131,18 @@ def test_exported_page_stands_alone(path: Path, language: str, tmp_path: Path, b
         assert page.evaluate("() => [...document.images].filter(i => !i.alt).length") == 0
         assert seen.outside == []
         assert seen.errors == []
+
+
+def test_what_is_folded_is_printed(tmp_path: Path, browser: Any) -> None:
+    page_file = tmp_path / "page.html"
+    body = "<details><summary>letters</summary><p id=inside>L is the number of layers</p></details>"
+    page_file.write_text(document(body, language="en", title="t", policy="style-src 'unsafe-inline'"))
+    seen = "() => document.getElementById('inside').checkVisibility({contentVisibilityAuto: true})"
+    with fresh_page(browser, page_file.as_uri()) as (page, _):
+        page.goto(page_file.as_uri())
+        assert not page.evaluate(seen)
+        page.emulate_media(media="print")
+        assert page.evaluate(seen)
 
 
 def test_main_chart_of_the_exported_page_moves_without_python(tmp_path: Path, browser: Any) -> None:
