@@ -65,3 +65,13 @@ def test_growing_cache_leaves_generations_behind(
 
     live = kv_cache.size_bytes(s)
     assert (fr.dynamic_cache_leftover_bytes(s) + live) / 2**30 == pytest.approx(reserved_gib, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "given", [{"batch_size": 64, "prompt_tokens": 8192}, {"batch_size": 8, "prompt_tokens": 1024}]
+)
+def test_what_a_growing_cache_may_leave_is_never_more_than_the_card_holds(given: dict[str, int]) -> None:
+    s = resolve.scenario(model="Llama-3.1-8B", engine="transformers", gpu="A100-80GB", **given)
+    _, gaps = fr.terms(s)
+    assert gaps.bytes <= gaps.high <= s.gpu.memory_bytes
+    assert gaps.high in (fr.dynamic_cache_leftover_bytes(s), s.gpu.memory_bytes)

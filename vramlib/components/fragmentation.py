@@ -12,7 +12,7 @@ from typing import Any
 from vramlib import allocator
 from vramlib.components import kv_cache, model_weights
 from vramlib.specs import DTYPE_BITS, Part, Scenario, Term
-from vramlib.units import MiB, ceil_div, maximum, round_up, scale, show
+from vramlib.units import MiB, ceil_div, maximum, minimum, round_up, scale, show
 
 ALLOCATOR = "PyTorch, c10/cuda/CUDACachingAllocator.cpp: round_size, get_allocation_size, should_split"
 
@@ -165,7 +165,7 @@ def _gaps_term(s: Scenario, stage: int) -> Term:
             source="simulation of the allocator rules on DynamicCache; whole leftover segments are freed when needed",
             basis="modelled",
             low=0,
-            high=maximum(leftover, scale(live, 0.2)),
+            high=maximum(minimum(leftover, s.gpu.memory_bytes), scale(live, 0.2)),
         )
     share = 0.002
     return Term(
