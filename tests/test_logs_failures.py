@@ -270,6 +270,18 @@ def test_sglang_wants_its_share_down_at_run_time() -> None:
     assert (found.advice[0].knob, found.advice[0].direction) == ("--mem-fraction-static", "down")
 
 
+@pytest.mark.parametrize("step", ["Prefill", "Decode"])
+def test_sglangs_pool_that_is_full_while_serving(step: str) -> None:
+    """sglang/issues/7353 and sglang-jax/issues/622."""
+    log = (
+        f"[2026-01-05 06:12:41] {step} out of memory. Try to lower your batch size.\n"
+        "Try to allocate 168 tokens.\nAvailable tokens: 3200 (available_size=3200 + evictable_size=0)\n"
+    )
+    found = the_failure(log)
+    assert (found.kind, found.part) == ("pool_full", "kv_cache")
+    assert knobs(found)["--max-running-requests"] == "down"
+
+
 def test_newer_sglang_names_the_smallest_share() -> None:
     log = (
         "ValueError: Loaded weights leave no GPU memory for the KV cache under"

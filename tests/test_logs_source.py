@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -184,3 +185,11 @@ def test_stream_and_file_and_text_agree(tmp_path: Path) -> None:
         logs.explain_file(tmp_path / "a.log"),
     )
     assert len({str(t) for t in told}) == 1
+
+
+def test_settings_of_a_line_that_docker_wrote_as_json() -> None:
+    line = "LLM engine (v0.19.0) with config: model='openai/gpt-oss-20b', dtype=half, kv_cache_dtype=auto"
+    plain = logs.explain(f"INFO {line}\n{LINE}\n")
+    written = [json.dumps({"log": f"INFO {text}\n", "stream": "stderr"}) for text in (line, LINE)]
+    wrapped = logs.explain("\n".join(written))
+    assert wrapped.fields == plain.fields

@@ -78,6 +78,8 @@ SGLANG = (
         "CUDA graphs could not be captured", name="graph_oom"),
     rule("sglang", "Decode out of memory happened", r"Decode out of memory happened",
         "the pool ran full while decoding", name="pool_full"),
+    rule("sglang", "out of memory. Try to lower", r"(?:Prefill|Decode) out of memory\. Try to lower your batch size",
+        "the pool has no room for the tokens of the next step", name="pool_full"),
 )  # fmt: skip
 
 LLAMACPP = (
