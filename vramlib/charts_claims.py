@@ -64,7 +64,7 @@ def ranges(
         base.mark_bar(height=12, color=PART_COLORS[part]).encode(
             x=alt.X("p10:Q", scale=scale), x2="p90:Q", tooltip=tips
         ),
-        base.mark_tick(thickness=3, height=18, color="black").encode(
+        base.mark_tick(thickness=4, height=18, color="black", stroke="white", strokeWidth=0.8).encode(
             x=alt.X("middle:Q", scale=scale), tooltip=tips
         ),
     ]

@@ -78,6 +78,7 @@ def spans(
     marks: Iterable[Mapping[str, Any]] = (),
     part: str = "kv_cache",
     mark_part: str = "model_weights",
+    x_step: int = 5,
 ) -> alt.LayerChart:
     """A line for each series from its size at the first x to its size at the last, and a point where the slider is.
 
@@ -90,6 +91,7 @@ def spans(
     times : ``chooser``s that multiply y [-]
     marks : rows with ``series`` and ``y`` [byte], drawn as a tick to compare with; never multiplied [-]
     part, mark_part : whose colours the lines and the ticks have [-]
+    x_step : powers of two from one mark of the axis to the next [-]
 
     Returns
     -------
@@ -99,7 +101,9 @@ def spans(
     ends = {min(r["x"] for r in found): labels["first"], max(r["x"] for r in found): labels["last"]}
     found = [{**r, "sign": ends.get(r["x"], "")} for r in found]
     base = _picked(found, choose, times)
-    size = alt.X("shown:Q", scale=alt.Scale(type="log", base=2, nice=False), axis=_size_axis(labels["axis"]))
+    size = alt.X(
+        "shown:Q", scale=alt.Scale(type="log", base=2, nice=False), axis=_size_axis(labels["axis"], x_step)
+    )
     place = alt.Y("series:N", sort=None, axis=_name_axis())
     shapes = alt.Scale(
         domain=[labels["first"], labels["last"], labels["mark"]], range=["circle", "square", "stroke"]

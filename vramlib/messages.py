@@ -16,6 +16,7 @@ from typing import Any
 
 from vramlib._paths import data_dir
 from vramlib.specs import PART_KEYS
+from vramlib.units import show_count
 
 LANGUAGES = ("en", "vi")
 ENVIRONMENT = "VRAM_LANGUAGE"  # what `vram lab --language vi` sets for its kernels
@@ -84,6 +85,18 @@ def parts(language: str = "en") -> dict[str, str]:
     'Phân mảnh bộ nhớ'
     """
     return names("part", PART_KEYS, language)
+
+
+def count(number: float, language: str = "en") -> str:
+    """A parameter count in words.
+
+    Examples
+    --------
+    >>> count(8_030_261_248, "vi")
+    '8.03 tỉ'
+    """
+    figure, _, word = show_count(number).partition(" ")
+    return f"{figure} {t(f'count.{word}', language)}" if word else figure
 
 
 def retold(group: str, sentence: str, language: str = "en") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vramlib import catalog, names, tables
+from vramlib import catalog, messages, names, tables
 from vramlib._paths import data_dir
 from vramlib.components import model_weights
 from vramlib.estimate import estimate
@@ -115,7 +115,7 @@ def _converted(row: Mapping[str, str], language: str) -> tuple[str, ...]:
     plain, narrow = 2 * m.params_total, four_bit_bytes(m)
     return (
         row["params"], f"~{row['fp16_gb']} GB", m.name.rsplit("/", 1)[-1],
-        t("seed.billion", language, count=f"{m.params_total / 1e9:.2f}"),
+        messages.count(m.params_total, language),
         f"{plain / GB:.2f}", f"{plain / GiB:.2f}", f"~{row['int4_gb']} GB", f"{narrow / GB:.2f}", f"{narrow / GiB:.2f}",
     )  # fmt: skip
 

@@ -141,7 +141,7 @@ def phases_chart(language: str = "en", model: str = "Llama-3.1-8B") -> alt.Layer
         for x, y in zip(tokens, sizes, strict=True)
     ]
     labels = {word: t(f"act.phases_{word}", language) for word in ("title", "description", "x", "y")}
-    return charts_growth.growth(rows, labels=labels, x_ticks=tokens.tolist(), height=280)
+    return charts_growth.growth(rows, labels=labels, x_ticks=tokens.tolist(), height=280, y_step=2)
 
 
 def logits_table(model: str = "Llama-3.1-8B", language: str = "en") -> tables.Table:

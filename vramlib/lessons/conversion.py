@@ -15,7 +15,7 @@ from vramlib.lessons.model_weights import bits_per_weight, word
 from vramlib.messages import t
 from vramlib.readers.format_names import quantization_named
 from vramlib.specs import ModelSpec
-from vramlib.units import GB, GiB, show_count
+from vramlib.units import GB, GiB
 
 BILLION = 10**9
 FORMATS = ("none", "fp8", "awq", "nf4")
@@ -154,7 +154,7 @@ def one_model(model: str, language: str = "en") -> tables.Table:
             )
         )
     keys = ("format", "gb", "gib", "average", "nominal", "ratio")
-    caption = f"{short(spec.name)}: {show_count(spec.params_total)}"
+    caption = f"{short(spec.name)}: {messages.count(spec.params_total, language)}"
     return tables.table([t(f"conv.column_{c}", language) for c in keys], rows, caption=caption)
 
 

@@ -111,7 +111,9 @@ def kinds_of(segments: tuple[Segment, ...]) -> dict[str, int]:
 
 def _said(event: Event, segments: tuple[Segment, ...], language: str) -> str:
     sizes = {word: f"{size / MiB:g}" for word, size in kinds_of(segments).items()}
-    what = t(f"frag.{event.action}", language, name=event.name, size=f"{event.nbytes / MiB:g}")
+    word, _, number = event.name.partition(" ")
+    name = f"{t(f'frag.name_{word}', language)} {number}".rstrip()
+    what = t(f"frag.{event.action}", language, name=name, size=f"{event.nbytes / MiB:g}")
     return f"{what}: {t('frag.counted', language, **sizes)}"
 
 

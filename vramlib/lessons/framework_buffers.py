@@ -88,6 +88,7 @@ def slots_chart(language: str = "en", model: str = "") -> alt.LayerChart:
         marks=[{"series": names[n], "x": 0, "y": GB} for n in chosen],
         part="framework_buffers",
         mark_part="model_weights",
+        x_step=1,
     )
 
 

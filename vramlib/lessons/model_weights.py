@@ -8,13 +8,13 @@ from typing import Any
 
 import altair as alt
 
-from vramlib import catalog, charts_growth, charts_sizes, commands, resolve, tables
+from vramlib import catalog, charts_growth, charts_sizes, commands, messages, resolve, tables
 from vramlib.components import model_weights
 from vramlib.controls import Control, Figure, Widget, powers
 from vramlib.messages import t
 from vramlib.readers.format_names import file_types, row
 from vramlib.specs import PART_COLORS, Scenario
-from vramlib.units import GB, GiB, show, show_count
+from vramlib.units import GB, GiB, show
 from vramlib.vega import GREY, page_wide
 
 FORMATS = ("none", "fp8-channel", "nf4", "awq", "w4a16", "nvfp4")
@@ -189,7 +189,7 @@ def ties_table(language: str = "en") -> tables.Table:
         twice = f"+{table / m.params_total:.0%}".replace("%", " %") if m.tie_word_embeddings else "–"
         share = f"{table * (1 if m.tie_word_embeddings else 2) / m.params_total:.0%}".replace("%", " %")
         ratio = f"{narrow / (2 * m.params_total):.3f}×"
-        rows.append((name, show_count(m.params_total), tied, share, twice, ratio))
+        rows.append((name, messages.count(m.params_total, language), tied, share, twice, ratio))
     columns = [
         t(f"weights.column_{c}", language) for c in ("model", "params", "tied", "share", "twice", "awq")
     ]
@@ -204,9 +204,8 @@ def experts_table(language: str = "en") -> tables.Table:
         m, size = s.model, model_weights.terms(s)[0].bytes
         chosen = f"{m.num_experts_per_tok} / {m.num_experts}" if m.num_experts else "–"
         share = f"{m.params_active / m.params_total:.0%}".replace("%", " %")
-        rows.append(
-            (name, chosen, show_count(m.params_total), show_count(m.params_active), share, show(size))
-        )
+        stored, used = (messages.count(n, language) for n in (m.params_total, m.params_active))
+        rows.append((name, chosen, stored, used, share, show(size)))
     columns = [
         t(f"weights.column_{c}", language) for c in ("model", "chosen", "params", "active", "used", "held")
     ]

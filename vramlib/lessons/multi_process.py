@@ -103,7 +103,7 @@ def spread_chart(language: str = "en", model: str = "") -> alt.LayerChart:
         charts_growth.chooser("way", WAYS, t("proc.way", language)),
         charts_growth.chooser("held", list(held), t("proc.held", language)),
     ]
-    return charts_growth.growth(rows, labels=labels, choose=choose, x_ticks=CARDS, height=280)
+    return charts_growth.growth(rows, labels=labels, choose=choose, x_ticks=CARDS, height=280, y_step=2)
 
 
 def _degrees_that_work(model: str, way: str) -> dict[int, dict[str, int]]:
