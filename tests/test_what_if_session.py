@@ -268,6 +268,19 @@ def test_a_model_that_is_a_file_starts_the_page(tmp_path: Path) -> None:
     assert view.quick(Session(widgets.what_if(model=str(file), gpu="L4").session.state).state)["error"] == ""
 
 
+def test_the_application_starts_with_a_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").write_text(json.dumps(CONFIG))
+    monkeypatch.chdir(tmp_path)
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(app, "page", lambda parameters: started.append(parameters) or tmp_path / "page.ipynb")
+    monkeypatch.setattr("os.execve", lambda *_: None)
+    app.start({"model": "./own"})
+    monkeypatch.chdir("/")
+    assert view.quick(Session(widgets.what_if(**started[0]).session.state).state)["error"] == ""
+    assert started == [{"model": str(tmp_path / "own")}]
+
+
 def test_the_application_is_the_page_alone_with_its_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,8 @@ def start(parameters: Mapping[str, Any], arguments: Sequence[str] = ()) -> NoRet
     if importlib.util.find_spec("voila") is None:
         raise ValueError("vram app needs Voila, which is not installed: pip install 'vramlib[app]'")
     answer(begin(**parameters))
-    model = Path(str(parameters.get("model", "")))
-    absolute = {"model": str(model.resolve())} if model.is_file() else {}
+    model = Path(str(parameters.get("model", ""))).expanduser()
+    own = model.is_file() or (model / "config.json").is_file()  # Voila's kernel starts in another folder
+    absolute = {"model": str(model.resolve())} if own else {}
     words = command(page({**parameters, **absolute}), arguments)
     os.execve(words[0], words, environment())

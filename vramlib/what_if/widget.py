@@ -41,7 +41,7 @@ class WhatIf:
 
 
 def begin(language: str = "en", **fields: Any) -> State:
-    """A page's first state; a model that is a file is read as an upload is.
+    """A page's first state; a model that is a file, or a folder with a config.json, is read as an upload is.
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ def begin(language: str = "en", **fields: Any) -> State:
     >>> begin(model="Llama-3.1-8B", gpu="L4").fields["gpu"]
     'L4'
     """
-    given = Path(str(fields.get("model", "")))
+    given = Path(str(fields.get("model", ""))).expanduser()
+    if (given / "config.json").is_file():
+        given = given / "config.json"
     state = State(language=language)
     if given.suffix in (".json", ".gguf", ".safetensors") and given.is_file():
         from vramlib.what_if import sources
