@@ -321,6 +321,17 @@ def test_llamacpps_buffer_that_does_not_fit(after: str, part: str, first: str) -
     assert (found.advice[0].knob, found.advice[0].direction) == (first, "down")
 
 
+def test_llamacpps_driver_is_not_pytorchs() -> None:
+    """As in ggml-org/llama.cpp/issues/13085: the model loads, the first request finds no memory."""
+    where = "  current device: 2, in function alloc at /src/ggml/src/ggml-cuda/ggml-cuda.cu:450\n"
+    log = f"CUDA error: out of memory\n{where}  cuMemCreate(&handle, reserve_size, &prop, 0)\n"
+    found = the_failure(log)
+    assert (found.kind, found.part) == ("driver_oom", "activations")
+    assert "PyTorch" not in found.words
+    assert knobs(found)["--ubatch-size"] == "down"
+    assert the_failure("RuntimeError: CUDA error: out of memory").part == "cuda_context"
+
+
 def test_other_backends_say_it_in_the_lines_after() -> None:
     log = (
         "ggml_vulkan: Device memory allocation of size 1632174080 failed.\n"

@@ -22,6 +22,7 @@ OPENS = (
 COMPLETES = {
     "torch_oom_detail": ("torch_oom",),
     "torch_oom_process": ("torch_oom",),
+    "driver_oom_detail": ("driver_oom",),
     "one_request_detail": ("one_request",),
     "buffer_kv": ("buffer_oom",),
     "buffer_model": ("buffer_oom",),

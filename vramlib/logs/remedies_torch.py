@@ -77,6 +77,11 @@ def _others(c: Case) -> tuple[Advice, ...]:
 
 def driver_oom(c: Case) -> Answer:
     """The driver refused memory that does not pass through PyTorch."""
+    if c.engine == "llama.cpp":
+        words = "the driver found no memory for the temporaries of a step, which grow while llama.cpp serves"
+        return Answer(
+            part="activations", words=words, advice=c.turns("small batches", "fewer cells", "fewer layers")
+        )
     words = "the driver or a library found no memory outside PyTorch's pool"
     turns = c.turns("less share") if c.engine in ENGINES else PLAIN
     return Answer(part="cuda_context", words=words, advice=(*turns, *_others(c)))

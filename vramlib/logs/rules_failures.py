@@ -30,7 +30,7 @@ TORCH = (
     rule("", "reserved by PyTorch but", r"<unallocated_bytes size> is reserved by PyTorch but unallocated",
         "{unallocated_bytes} were held by PyTorch and not in use: gaps", name="torch_oom_detail"),
     rule("", "CUDA error: out of memory", r"CUDA error: out of memory",
-        "the driver refused memory outside PyTorch's pool", name="driver_oom"),
+        "the driver refused memory", name="driver_oom"),
     rule("", "Cuda failure", r"Cuda failure (?:2 )?'out of memory'",
         "a communication library found no memory outside PyTorch's pool", name="driver_oom"),
 )  # fmt: skip
@@ -97,6 +97,8 @@ LLAMACPP = (
         "the buffer was for one step's temporaries", name="buffer_compute"),
     rule("llama.cpp", "retrying without pipeline parallelism", r"retrying without pipeline parallelism",
         "it goes on with one copy of the inputs instead of several", name="buffer_retried"),
+    rule("llama.cpp", "ggml-cuda", r"in function \S{1,80} at \S{0,200}ggml-cuda\S{0,80}:\d{1,6}",
+        "it was llama.cpp that asked the driver", name="driver_oom_detail"),
     rule("llama.cpp", "requires more system memory",
         r"requires more system memory \(<tried_bytes size>\) than is available \(<free_bytes size>\)",
         "ollama needs {tried_bytes} and sees {free_bytes}", name="ollama_memory"),
