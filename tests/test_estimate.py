@@ -188,3 +188,12 @@ def test_positions_that_a_model_lacks_are_no_reason_of_the_verdict() -> None:
     )
     assert not answer.fits
     assert "largest max_model_len" not in answer.verdict
+
+
+@pytest.mark.parametrize(("tp", "shares"), [(1, 3), (1, 2), (8, 3)])
+def test_cards_that_share_a_cache_are_cards_of_one_group(tp: int, shares: int) -> None:
+    """vLLM: tp_size needs to be divisible by dcp_size; one card's pool does not hold three times the tokens."""
+    given = {"model": "Llama-3.1-8B", "tensor_parallel_size": tp}
+    with pytest.raises(ValueError, match=f"decode_context_parallel_size {shares} does not divide"):
+        vramlib.estimate(**given, decode_context_parallel_size=shares)
+    assert vramlib.estimate(**given, decode_context_parallel_size=tp).fits

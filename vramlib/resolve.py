@@ -209,6 +209,13 @@ def _check_parallel(model: ModelSpec, engine: EngineSpec, own: Mapping[str, Any]
         raise ValueError(
             f"pipeline_parallel_size {pp} is more than the {model.num_hidden_layers} layers of {model.name}"
         )
+    shares = own.get("decode_context_parallel_size", 1)
+    if tp % shares:
+        works = [n for n in range(1, tp + 1) if tp % n == 0]
+        raise ValueError(
+            f"decode_context_parallel_size {shares} does not divide tensor_parallel_size {tp}, whose cards it shares;"
+            f" these work: {', '.join(map(str, works))}"
+        )
     if engine.name == "llama.cpp" or tp == 1:
         return
     heads, kv = model.num_attention_heads, model.num_key_value_heads
