@@ -78,7 +78,7 @@ def constants(runs: Iterable[Run]) -> dict[Key, dict[str, Any]]:
     found: dict[Key, list[Any]] = defaultdict(list)
     rows: dict[Key, Mapping[str, Any]] = {}
     for run in runs:
-        if run.use == "unscored":
+        if run.use == "unscored" or not run.teaches:
             continue
         spec = run.scenario.engine_spec
         for name, value in _implied(run).items():

@@ -26,6 +26,8 @@ ESTIMATE = "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS"
 LARGEST = "max_cudagraph_capture_size"
 TOPS = ("cap", "cap_10x", "per_slot")
 USES = ("scored", "printed_in_notes", "unscored")
+HELD_OUT = "held_out"
+"""Scored, and never a teacher: a row that was entered after the constants were chosen."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +44,7 @@ class Run:
     taught : figures that a rule or constant was read off, and what follows from them: shown apart [-]
     resolution : for each of them, half a unit of the last printed digit [byte], [-]
     environment : variables and flags of the launch that are no fields, by name [-]
+    teaches : whether refitted constants may use it [-]
     problem : why the row cannot be read, in one line; empty where it can [-]
     """
 
@@ -56,6 +59,7 @@ class Run:
     taught: frozenset[str]
     resolution: Mapping[str, float]
     environment: Mapping[str, str] = field(default_factory=dict)
+    teaches: bool = True
     problem: str = ""
 
     @functools.cached_property
@@ -114,7 +118,9 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
     given = {k: v for k, v in row.items() if k in fields.BY_NAME and v} | {"engine": engine}
     found: dict[str, float] = {}
     half: dict[str, float] = {}
-    problem = "" if row["use"] in USES else f"use is {row['use']!r}; choose one of {', '.join(USES)}"
+    held_out = row["use"] == HELD_OUT
+    use = "scored" if held_out else row["use"]
+    problem = "" if use in USES else f"use is {use!r}; choose one of {', '.join((*USES, HELD_OUT))}"
     for column, text in row.items():
         name, scale = _measure(column)
         try:
@@ -125,15 +131,16 @@ def _run(row: Mapping[str, str], engine: str) -> Run:
     return Run(
         run_id=row["run_id"],
         address=row["source"],
-        use=row["use"],
+        use=use,
         reason=row["reason"],
         given=given,
-        measured={k: v for k, v in found.items() if k not in left} if row["use"] != "unscored" else {},
+        measured={k: v for k, v in found.items() if k not in left} if use != "unscored" else {},
         printed=found,
         left_out=left,
         taught=frozenset(filter(None, row["taught"].split(";"))),
         resolution=half,
         environment=dict(word.split("=", 1) for word in row.get("environment", "").split(";") if "=" in word),
+        teaches=not held_out,
         problem=problem,
     )
 
