@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from vramlib import batch_defaults, catalog, drafters, engines, fields, readers
+from vramlib import batch_defaults, catalog, drafters, engines, fields, readers, unread
 from vramlib.components import kv_pool, weight_types
 from vramlib.readers.format_names import quantization_named
 from vramlib.specs import EngineSpec, GpuSpec, ModelSpec, Scenario
@@ -58,6 +58,7 @@ def scenario(**given: Any) -> Scenario:
         for k, v in typed.items()
         if k not in ("model", "gpu", "gpu_memory_bytes", "engine", "engine_version")
     }
+    notes += unread.notes(typed, engine.name)
     own = _weights(model, engine, typed, notes) | _lengths(typed)
     own |= {k: typed[k] for k in typed if k not in own}
     own["max_model_len"] = _max_model_len(model, typed, notes)

@@ -1,0 +1,61 @@
+"""Settings that were given and that an estimate for this engine does not read, or reads in part: said, not ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+_SERVERS = ("vllm", "sglang")
+READ_FOR: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "cache_type_k": ("llama.cpp",),
+    "cache_type_v": ("llama.cpp",),
+    "n_gpu_layers": ("llama.cpp",),
+    "n_ubatch": ("llama.cpp",),
+    "n_seq_max": ("llama.cpp",),
+    "flash_attn": ("llama.cpp",),
+    "attn_implementation": ("transformers",),
+    "max_model_len": (*_SERVERS, "llama.cpp"),
+    "max_num_seqs": _SERVERS,
+    "max_num_batched_tokens": (*_SERVERS, "llama.cpp"),
+    "block_size": _SERVERS,
+    "gpu_memory_utilization": _SERVERS,
+    "enforce_eager": _SERVERS,
+    "enable_prefix_caching": _SERVERS,
+    "enable_lora": _SERVERS,
+    "max_loras": _SERVERS,
+    "max_lora_rank": _SERVERS,
+    "decode_context_parallel_size": ("vllm",),
+    "num_speculative_tokens": (*_SERVERS, "transformers"),
+    "speculative_model": (*_SERVERS, "transformers"),
+    "enable_expert_parallel": (*_SERVERS, "transformers"),
+})  # fmt: skip
+"""Fields that not every engine's estimate reads, and the engines whose own setting they are."""
+# Values that ask for nothing, so that leaving them unread changes nothing.
+NOTHING: Mapping[str, Any] = MappingProxyType({
+    "max_model_len": "auto", "enforce_eager": False, "enable_prefix_caching": False, "enable_lora": False,
+    "decode_context_parallel_size": 1, "num_speculative_tokens": 0, "enable_expert_parallel": False,
+})  # fmt: skip
+
+
+def notes(typed: Mapping[str, Any], engine: str) -> Iterator[str]:
+    """A sentence for each setting that was given and that this engine's estimate does not read.
+
+    Parameters
+    ----------
+    typed : fields that were given, as ``fields.read`` leaves them; arrays too [-]
+    engine : vllm, sglang, transformers or llama.cpp [-]
+
+    Returns
+    -------
+    Warnings in the order of ``typed`` [-]
+
+    Examples
+    --------
+    >>> list(notes({"n_ubatch": 64, "max_num_seqs": 8}, "vllm"))
+    ['n_ubatch changes nothing in an estimate for vllm; it is read for llama.cpp']
+    """
+    for name, value in typed.items():
+        engines = READ_FOR.get(name, (engine,))
+        if engine not in engines and (hasattr(value, "shape") or value != NOTHING.get(name)):
+            yield f"{name} changes nothing in an estimate for {engine}; it is read for {', '.join(engines)}"
