@@ -210,6 +210,26 @@ def app(voila_arguments: tuple[str, ...], **given: str | None) -> None:
     apps.start({k: v for k, v in given.items() if v is not None}, voila_arguments)
 
 
+@main.command()
+@click.argument("notebooks", metavar="[NOTEBOOK …]", nargs=-1)
+@click.option("--language", type=click.Choice(["en", "vi"]), default="en", help="of text and charts  [en]")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("pages"), help="their folder  [pages]")
+def export(notebooks: tuple[str, ...], language: str, out: Path) -> None:
+    """Write the workbook as pages to hand out.
+
+    They open with no Python and no network, and lead to one another. NOTEBOOK is a name such as 02_kv_cache; all
+    of them without one. Vietnamese pages are run first, a few minutes for all.
+    """
+    from tqdm import tqdm
+
+    from vramlib import handout
+
+    names = handout.known(notebooks)
+    with terminable(), tqdm(total=len(names), desc="pages", unit="page", leave=False, disable=None) as shown:
+        pages = handout.write(out, names, language, lambda _: shown.update())
+    click.echo(str(pages[0]))
+
+
 @main.command(cls=Scenario)
 @click.argument("log", metavar="LOG")
 @click.option("--model", help="where the log names none: catalogue name, or path as for vram estimate")

@@ -76,7 +76,7 @@ def page_html(
     -------
     A whole HTML document [-]
     """
-    heading = _heading(notebook) or title
+    heading = _heading(notebook, lang) or title
     if show_code:
         _fold_solutions(notebook, lang)
     body = _body(notebook, show_code=show_code, lang=lang)
@@ -126,8 +126,7 @@ def _fold_solutions(notebook: Any, lang: str) -> None:
 def _body(notebook: Any, *, show_code: bool, lang: str) -> str:
     """The cells as HTML: tables in boxes that scroll, nothing that a network would have to send."""
     notebook.metadata.pop("widgets", None)
-    used = {tag for cell in notebook.cells for tag in tags(cell)}
-    other = {tag for tag in used if tag.startswith("lang-") and tag != f"lang-{lang}"}
+    other = _other_languages({tag for cell in notebook.cells for tag in tags(cell)}, lang)
     hidden = TagRemovePreprocessor(remove_cell_tags=HIDDEN_TAGS | other, enabled=True)
     formulas = Formulas(enabled=True)
     settings = Config({"HTMLExporter": {"exclude_input": not show_code, "language_code": lang}})
@@ -142,10 +141,15 @@ def _body(notebook: Any, *, show_code: bool, lang: str) -> str:
     return formulas.fill(body)
 
 
-def _heading(notebook: Any) -> str:
-    """The first heading of the notebook, in a cell or in what a cell shows."""
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+def _other_languages(used: set[str], lang: str) -> set[str]:
+    return {tag for tag in used if tag.startswith("lang-") and tag != f"lang-{lang}"}
+
+
+def _heading(notebook: Any, lang: str) -> str:
+    """The first heading of the notebook in its language, in a cell or in what a cell shows."""
+    cells = [cell for cell in notebook.cells if not _other_languages(tags(cell), lang)]
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
     texts += [output.data["text/markdown"] for output in outputs if "text/markdown" in output.get("data", {})]
     found = re.search(r"^# +(.+)$", "\n".join(texts), re.MULTILINE)
     return found[1].strip() if found else ""

@@ -6,10 +6,11 @@ python -m vramlib.notebook check notebooks/*.ipynb        say what is wrong with
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 @contextmanager
 def local_sockets() -> Iterator[Config]:
-    """Settings for nbclient and papermill: kernels on local sockets, no port to collide.
+    """Settings for nbclient and papermill: kernels on local sockets where the platform has them, no port to collide.
 
     Examples
     --------
@@ -34,6 +35,9 @@ def local_sockets() -> Iterator[Config]:
     ...     config.KernelManager.transport
     'ipc'
     """
+    if os.name == "nt":
+        yield Config()
+        return
     with tempfile.TemporaryDirectory(prefix="vram") as folder:
         sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
         yield Config({"KernelManager": sockets, "AsyncKernelManager": sockets})
@@ -148,13 +152,14 @@ def refresh(paths: Iterable[str | Path]) -> list[Path]:
     return written
 
 
-def run(notebook: Any, folder: str | Path) -> Any:
+def run(notebook: Any, folder: str | Path, environment: Mapping[str, str] | None = None) -> Any:
     """Run all cells in a fresh kernel of this Python; the first error ends it.
 
     Parameters
     ----------
     notebook : its outputs are replaced [-]
     folder : where the kernel starts [-]
+    environment : its variables; those of this process when not given [-]
 
     Returns
     -------
@@ -164,7 +169,9 @@ def run(notebook: Any, folder: str | Path) -> Any:
 
     resources = {"metadata": {"path": str(folder)}}
     with local_sockets() as config:
-        NotebookClient(notebook, timeout=600, resources=resources, config=config).execute()
+        NotebookClient(notebook, timeout=600, resources=resources, config=config).execute(
+            env=dict(environment or os.environ)
+        )
     return notebook
 
 

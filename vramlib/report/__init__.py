@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,9 @@ def _execute(
 ) -> None:
     import papermill
 
-    with _transport() as settings:
+    from vramlib.notebook import local_sockets
+
+    with local_sockets() as config:
         papermill.execute_notebook(
             str(template or notebooks_dir() / TEMPLATE),
             str(notebook),
@@ -178,20 +180,8 @@ def _execute(
             execution_timeout=seconds,
             extra_arguments=list(_KERNEL),
             shutdown_kernel="immediate",
-            **settings,
+            config=config,
         )
-
-
-@contextlib.contextmanager
-def _transport() -> Iterator[dict[str, Any]]:
-    """Kernels talk over local sockets where the platform has them."""
-    from vramlib.notebook import local_sockets
-
-    if os.name == "nt":
-        yield {}
-        return
-    with local_sockets() as config:
-        yield {"config": config}
 
 
 def _sign(notebook: Path, language: str) -> None:
