@@ -8,6 +8,7 @@ import vramlib
 from vramlib import fields, many, unread
 from vramlib.messages import retold
 from vramlib.resolve import scenario
+from vramlib.specs import Estimate
 
 ENGINES = fields.BY_NAME["engine"].choices
 GIVEN: dict[str, Any] = {
@@ -38,6 +39,10 @@ LOAD: dict[str, Any] = {"model": "Llama-3.1-8B", "tensor_parallel_size": 2, "bat
 
 def about(name: str, warnings: tuple[str, ...]) -> list[str]:
     return [w for w in warnings if w.startswith(f"{name} changes nothing")]
+
+
+def size(answer: Estimate, key: str) -> int:
+    return next(p.bytes for p in answer.parts if p.key == key)
 
 
 def test_every_field_of_the_table_is_tried() -> None:
@@ -74,3 +79,29 @@ def test_the_warning_in_vietnamese() -> None:
     assert retold("warning", told, "vi") == (
         "enforce_eager không thay đổi gì trong ước lượng cho transformers; chỉ vllm, sglang mới dùng"
     )
+
+
+def test_transformers_on_several_cards_says_what_is_left_out() -> None:
+    load: dict[str, Any] = {"model": "Llama-3.1-8B", "engine": "transformers"}
+    one, two = vramlib.estimate(**load), vramlib.estimate(**load, tensor_parallel_size=2)
+    (told,) = [w for w in two.warnings if "tensor_parallel_size 2" in w]
+    assert "as vLLM divides them" in told
+    assert 0.49 < size(two, "model_weights") / size(one, "model_weights") < 0.51
+    assert 2 * size(two, "kv_cache") == size(one, "kv_cache")
+    assert size(two, "activations") == size(one, "activations")
+    assert size(two, "multi_process") == 0
+    assert retold("warning", told, "vi").startswith("transformers với tensor_parallel_size 2: ")
+
+
+def test_stages_of_transformers_say_what_is_left_out() -> None:
+    load: dict[str, Any] = {"model": "Llama-3.1-8B", "engine": "transformers"}
+    one, two = vramlib.estimate(**load), vramlib.estimate(**load, pipeline_parallel_size=2)
+    (told,) = [w for w in two.warnings if "pipeline_parallel_size 2" in w]
+    assert size(two, "kv_cache") * 2 == size(one, "kv_cache")
+    assert size(two, "activations") == size(one, "activations")
+    assert retold("warning", told, "vi").startswith("transformers với pipeline_parallel_size 2: ")
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_engines_whose_ranks_are_modelled_leave_nothing_out(engine: str) -> None:
+    assert list(unread.divided({"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, engine)) == []

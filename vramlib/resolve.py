@@ -58,7 +58,7 @@ def scenario(**given: Any) -> Scenario:
         for k, v in typed.items()
         if k not in ("model", "gpu", "gpu_memory_bytes", "engine", "engine_version")
     }
-    notes += unread.notes(typed, engine.name)
+    notes += (*unread.notes(typed, engine.name), *unread.divided(typed, engine.name))
     own = _weights(model, engine, typed, notes) | _lengths(typed)
     own |= {k: typed[k] for k in typed if k not in own}
     own["max_model_len"] = _max_model_len(model, typed, notes)

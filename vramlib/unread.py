@@ -59,3 +59,33 @@ def notes(typed: Mapping[str, Any], engine: str) -> Iterator[str]:
         engines = READ_FOR.get(name, (engine,))
         if engine not in engines and (hasattr(value, "shape") or value != NOTHING.get(name)):
             yield f"{name} changes nothing in an estimate for {engine}; it is read for {', '.join(engines)}"
+
+
+def divided(typed: Mapping[str, Any], engine: str) -> Iterator[str]:
+    """What an estimate for transformers leaves out when several cards share a model.
+
+    Parameters
+    ----------
+    typed : fields that were given, as ``fields.read`` leaves them [-]
+    engine : vllm, sglang, transformers or llama.cpp [-]
+
+    Returns
+    -------
+    A warning for each degree above 1 [-]
+
+    Examples
+    --------
+    >>> list(divided({"pipeline_parallel_size": 2}, "transformers"))
+    ['transformers with pipeline_parallel_size 2: each card counts its layers and the activations of a whole forward']
+    """
+    tp, pp = typed.get("tensor_parallel_size", 1), typed.get("pipeline_parallel_size", 1)
+    if engine == "transformers" and tp > 1:
+        yield (
+            f"transformers with tensor_parallel_size {tp}: weights and KV cache are divided as vLLM divides them,"
+            " activations are not divided, and the buffers of NCCL are not counted"
+        )
+    if engine == "transformers" and pp > 1:
+        yield (
+            f"transformers with pipeline_parallel_size {pp}:"
+            " each card counts its layers and the activations of a whole forward"
+        )
