@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _UNIT = r"\s?(?:×|%|K|GiB|MiB|KiB|B|GB)?"
-_NUMBER = re.compile(rf"[−\-+±≈=<>]?\s?[\d.,]+{_UNIT}(?: ?[–-] ?[\d.,]+{_UNIT})?")
+_DIGITS = r"(?:\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d*[.,]?\d+)"  # 0.1.0 is a version
+_NUMBER = re.compile(rf"[−\-+±≈=<>]?\s?{_DIGITS}{_UNIT}(?: ?[–-] ?{_DIGITS}{_UNIT})?")
 _NUMBER_STYLE = ' style="text-align:right;white-space:nowrap"'
 _ADDRESS_STYLE = ' style="overflow-wrap:anywhere;min-width:12em"'
 
@@ -111,4 +112,11 @@ def _cell(text: str) -> str:
 
 
 def _is_number(text: str) -> bool:
+    """Whether a cell stands at the right.
+
+    Examples
+    --------
+    >>> _is_number("1,234.5 GiB"), _is_number("5–10 %"), _is_number("0.19.0")
+    (True, True, False)
+    """
     return bool(text) and _NUMBER.fullmatch(text.strip("*")) is not None
