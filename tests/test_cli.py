@@ -217,6 +217,7 @@ def test_help_names_every_command_and_flag(vram: Vram) -> None:
             "reports",
             "lab",
             "app",
+            "export",
             "explain",
             "measure",
         ]
