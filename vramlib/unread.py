@@ -31,10 +31,11 @@ READ_FOR: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "enable_expert_parallel": (*_SERVERS, "transformers"),
 })  # fmt: skip
 """Fields that not every engine's estimate reads, and the engines whose own setting they are."""
-# Values that ask for nothing, so that leaving them unread changes nothing.
+# Values that ask for nothing: a setting that is off, and the defaults that a form or a report's template fills in.
 NOTHING: Mapping[str, Any] = MappingProxyType({
     "max_model_len": "auto", "enforce_eager": False, "enable_prefix_caching": False, "enable_lora": False,
-    "decode_context_parallel_size": 1, "num_speculative_tokens": 0, "enable_expert_parallel": False,
+    "max_loras": 1, "max_lora_rank": 16, "num_speculative_tokens": 0, "attn_implementation": "sdpa",
+    "decode_context_parallel_size": 1, "enable_expert_parallel": False,
 })  # fmt: skip
 
 
