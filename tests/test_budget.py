@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vramlib
-from vramlib import budget, resolve
+from vramlib import blocks, budget, resolve
 from vramlib.components import multi_process
 
 GiB = 2**30
@@ -107,6 +107,27 @@ def test_longest_length_starts_and_one_more_does_not(engine: str, size: int, u: 
             b = budget.of(s)
             need = b.kv_bytes_at_max_model_len + budget.null_block_bytes(s, b)
             assert (need <= b.kv_pool_bytes) is starts
+
+
+@pytest.mark.parametrize("asked", [3_000, 4_916, 6_000, 100_000])
+def test_the_longest_length_of_mla_is_the_same_whatever_length_was_asked(asked: int) -> None:
+    """MLA's workspace grows with max_model_len up to 8k tokens: a shorter length leaves a larger pool."""
+    given_ = {"model": "GLM-4.7-Flash", "gpu": "MI210", "max_num_seqs": 1}
+    longest = vramlib.estimate(**given_, max_model_len=asked).budget.max_model_len_that_fits
+    assert longest == vramlib.estimate(**given_, max_model_len="auto").scenario.max_model_len
+    assert vramlib.estimate(**given_, max_model_len=longest).fits
+    assert not vramlib.estimate(**given_, max_model_len=longest + 1).fits
+
+
+def test_the_longest_lengths_of_mla_at_once_are_those_one_at_a_time() -> None:
+    given_ = {"model": "GLM-4.7-Flash", "gpu": "MI210", "engine": "vllm"}
+    lengths, slots = (100, 1_000, 4_000, 8_000, 100_000, 202_752), (1, 2, 16, 1, 1, 1024)
+    scenarios = [
+        {**given_, "max_model_len": n, "max_num_seqs": r, "gpu_memory_utilization": u}
+        for n, r in zip(lengths, slots, strict=True)
+        for u in (0.89, 0.9, 0.92, 0.95)
+    ]
+    assert blocks.answers(scenarios) == [blocks.one(one) for one in scenarios]
 
 
 def test_tensor_parallel_communication_on_h100() -> None:

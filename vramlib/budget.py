@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from vramlib.answers import chosen
@@ -210,9 +211,24 @@ def with_pool(s: Scenario, stage: int, b: Budget) -> Budget:
         kv_bytes_at_max_model_len=need * plan.bytes_per_block,
         max_concurrency=concurrency,
         max_model_len_that_fits=longest(
-            plan, blocks * ranks, flight, s.model.max_position_embeddings or s.max_model_len
+            plan, _blocks_at(s, stage, b, plan), flight, s.model.max_position_embeddings or s.max_model_len
         ),
     )
+
+
+def _blocks_at(s: Scenario, stage: int, b: Budget, plan: kv_pool.Pool) -> Callable[[Any], Any]:
+    """Blocks that all ranks of a request hold together, by ``max_model_len``: MLA profiles a workspace that grows."""
+    ranks = s.decode_context_parallel_size
+    if not s.model.kv_lora_rank:
+        blocks = maximum(b.kv_pool_bytes, 0) // plan.bytes_per_block * ranks
+        return lambda _: blocks
+    kept = b.kv_pool_bytes + activation_peak_bytes(s, stage)
+
+    def blocks_at(length: Any) -> Any:
+        peak = activation_peak_bytes(dataclasses.replace(s, max_model_len=length), stage)
+        return maximum(kept - peak, 0) // plan.bytes_per_block * ranks
+
+    return blocks_at
 
 
 def null_block_bytes(s: Scenario, b: Budget) -> Any:
@@ -224,16 +240,16 @@ def _whole(value: Any) -> Any:
     return value.astype("int64") if hasattr(value, "shape") else int(value)
 
 
-def longest(plan: kv_pool.Pool, blocks: Any, in_flight: Any, limit: Any) -> Any:
+def longest(plan: kv_pool.Pool, blocks_at: Callable[[Any], Any], in_flight: Any, limit: Any) -> Any:
     """Longest request whose blocks, and the null block, fit the pool: binary search over the forward formula [token].
 
-    Formula: max T ≤ limit with blocks(T) + 1 ≤ num_blocks
+    Formula: max T ≤ limit with blocks(T) + 1 ≤ num_blocks at max_model_len T, which never grows with T
     """
-    low = maximum(blocks, limit, 0) * 0
+    low = maximum(blocks_at(limit), limit, 0) * 0
     high = low + limit
     for _ in range(max(1, int(getattr(limit, "max", lambda: limit)())).bit_length()):
         middle = (low + high + 1) // 2
-        fits = (plan.blocks_per_request(middle, in_flight) + 1 <= blocks) * 1
+        fits = (plan.blocks_per_request(middle, in_flight) + 1 <= blocks_at(middle)) * 1
         low, high = low + (middle - low) * fits, high - (high - middle + 1) * (1 - fits)
         high = maximum(high, low)
     return low
