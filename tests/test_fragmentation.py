@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vramlib import resolve
+from vramlib import many, resolve
 from vramlib.components import fragmentation as fr
 
 MiB = 2**20
@@ -75,3 +75,20 @@ def test_what_a_growing_cache_may_leave_is_never_more_than_the_card_holds(given:
     _, gaps = fr.terms(s)
     assert gaps.bytes <= gaps.high <= s.gpu.memory_bytes
     assert gaps.high in (fr.dynamic_cache_leftover_bytes(s), s.gpu.memory_bytes)
+
+
+def test_what_a_huge_cache_may_leave_is_the_same_for_many_at_once() -> None:
+    """Segments times generations pass 64 bit long before the cache itself does."""
+    shared = {
+        "model": "Llama-3.1-8B",
+        "engine": "transformers",
+        "gpu": "H100-80GB",
+        "gpu_memory_bytes": "50TiB",
+        "prompt_tokens": 1,
+        "new_tokens": 4000,
+    }
+    batches = [1, 37_000, 67_507, 72_509, 200_000, 400_000]
+    _, gaps = fr.terms(resolve.scenario(**shared, batch_size=many.of(batches)))
+    one_by_one = [fr.terms(resolve.scenario(**shared, batch_size=n))[1].high for n in batches]
+    assert gaps.high.dtype == "int64"
+    assert gaps.high.tolist() == one_by_one

@@ -120,8 +120,13 @@ def dynamic_cache_leftover_bytes(s: Scenario) -> Any:
         for n, prompt, new in s.sequences:
             first, last = ceil_div(n * prompt * row, 2 * MiB), ceil_div(n * (prompt + new) * row, 2 * MiB)
             steps = maximum(last - first, 0)
-            total = total + 2 * layers * 2 * MiB * (steps * (first + last - 1)) // 2
+            total = total + 2 * layers * 2 * MiB * _wide(steps * (first + last - 1) // 2)
     return total
+
+
+def _wide(count: Any) -> Any:
+    """Counts whose multiples may pass 64 bit: arrays as floats, exact here, since segments are whole 2 MiB."""
+    return count.astype("float64") if hasattr(count, "shape") else count
 
 
 def terms(s: Scenario, stage: int = 0) -> tuple[Term, ...]:
@@ -165,7 +170,7 @@ def _gaps_term(s: Scenario, stage: int) -> Term:
             source="simulation of the allocator rules on DynamicCache; whole leftover segments are freed when needed",
             basis="modelled",
             low=0,
-            high=maximum(minimum(leftover, s.gpu.memory_bytes), scale(live, 0.2)),
+            high=maximum(scale(minimum(leftover, s.gpu.memory_bytes), 1), scale(live, 0.2)),
         )
     share = 0.002
     return Term(
