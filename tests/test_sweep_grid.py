@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import vramlib
-from vramlib import blocks, cli, contract, csv_rows, fields, grid, plan, sweep
+from vramlib import blocks, cli, contract, csv_rows, fields, grid, many, plan, sweep
 from vramlib.specs import PART_KEYS
 
 ENGINES = ("vllm", "sglang", "transformers", "llama.cpp")
@@ -240,6 +240,16 @@ def test_what_64_bit_cannot_hold_is_exact_all_the_same() -> None:
             assert answer == blocks.one(scenario)
             parts = sum(v for n, v in answer.items() if n.removesuffix("_bytes") in PART_KEYS)
             assert answer["total_bytes"] == parts > 0
+
+
+@pytest.mark.parametrize("model", ["Jamba-v0.1", "Qwen3-Next-80B-A3B-Instruct", "mamba-2.8b-hf"])
+def test_states_count_for_each_sequence_not_for_each_token(model: str) -> None:
+    """On a huge card many sequences are still exact in 64 bit, and need not be computed one at a time."""
+    shared = {"model": model, "engine": "transformers", "gpu": "H100-80GB", "gpu_memory_bytes": 10 << 40}
+    batches = (1, 1_000, 30_000, 60_000, 100_000, 300_000, 600_000)
+    assert blocks.exact(shared, {"batch_size": many.of(batches)})
+    given = [{**shared, "batch_size": n} for n in batches]
+    assert blocks.answers(given) == [blocks.one(one) for one in given]
 
 
 def test_a_bad_value_among_many_is_told_alone() -> None:

@@ -141,15 +141,16 @@ def _numbers(e: Estimate) -> Iterator[Any]:
     yield from (p.high_bytes for p in e.parts)
     yield from (v for v in contract.columns(e).values() if isinstance(v, int | float))
     yield from (s.gpu.memory_bytes, s.max_num_batched_tokens * s.world_size)
-    yield sum(n * (prompt + new) for n, prompt, new in s.sequences) * _widest(s.model)
+    per_token, states = _widest(s.model)
+    yield sum(n * ((prompt + new) * per_token + states) for n, prompt, new in s.sequences)
     yield max(s.max_num_seqs, s.n_seq_max) * (s.max_model_len + s.block_size + s.n_ubatch)
 
 
 @functools.lru_cache(1024)
-def _widest(model: ModelSpec) -> int:
-    """At least the bytes that one token, or one sequence, leaves behind in a model's caches: numbers of 32 bit."""
+def _widest(model: ModelSpec) -> tuple[int, int]:
+    """At least the bytes that one token, and one sequence, leave behind in a model's caches: numbers of 32 bit."""
     states = sum(n * c.state_elements for layer, n in model.layer_counts for c in layer.caches)
-    return kv_cache.bytes_per_token(model, dtype_bits=32) + 4 * states + 1
+    return kv_cache.bytes_per_token(model, dtype_bits=32) + 1, 4 * states
 
 
 def _at_once(shared: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any] | None:
