@@ -74,13 +74,14 @@ def _tag(name: str, c: Comparison) -> str:
     return c.tags[name]
 
 
-def lines(engine: str, use: str = "scored") -> dict[str, Line]:
+def lines(engine: str, use: str = "scored", teaches: bool | None = None) -> dict[str, Line]:
     """Every line of one engine's table, by its label.
 
     Parameters
     ----------
     engine : vllm, sglang or llamacpp [-]
     use : scored, or printed_in_notes for the rows that are shown apart [-]
+    teaches : only rows that may teach a constant, or only those held out; both when not given [-]
 
     Returns
     -------
@@ -91,7 +92,7 @@ def lines(engine: str, use: str = "scored") -> dict[str, Line]:
     >>> lines("llamacpp")["llamacpp · KV buffer"]["n"] > 20
     True
     """
-    rows = [c for c in accuracy.ledger(engine) if c.use == use]
+    rows = [c for c in accuracy.ledger(engine) if c.use == use and teaches in (None, c.run.teaches)]
     found: dict[str, Line] = {}
     for measure in accuracy.MEASURES[engine]:
         own = [c for c in rows if c.measure == measure]
@@ -120,11 +121,27 @@ def exact_share(engine: str, measure: str) -> tuple[int, int]:
     return sum(abs(c.predicted - c.measured) <= 1.01 * c.half for c in rows), len(rows)
 
 
-def coverage() -> dict[str, tuple[int, int]]:
-    """Measured figures inside our interval, and all of them, by measure."""
+def held_out() -> dict[str, Line]:
+    """Lines of the rows that were entered after the constants were chosen and never teach one.
+
+    Examples
+    --------
+    >>> held_out()["vllm, held out · KV pool · one card, text"]["n"] > 10
+    True
+    """
+    return {
+        label.replace(" ·", ", held out ·", 1): found
+        for engine in accuracy.MEASURES
+        for label, found in lines(engine, teaches=False).items()
+    }
+
+
+def coverage(teaches: bool | None = None) -> dict[str, tuple[int, int]]:
+    """Measured figures inside our interval, and all of them, by measure; ``teaches`` as for ``lines``."""
     found: dict[str, tuple[int, int]] = {}
     for engine in accuracy.MEASURES:
-        rows = [c for c in accuracy.ledger(engine) if c.use == "scored" and c.measure in TITLES]
+        scored = [c for c in accuracy.ledger(engine) if c.use == "scored" and c.measure in TITLES]
+        rows = [c for c in scored if teaches in (None, c.run.teaches)]
         for measure, some in _split(rows, lambda c: c.measure).items():
             if measure != "pool_arithmetic" and engine != "sglang":
                 found[f"{engine} · {TITLES[measure]}"] = (sum(c.inside for c in some), len(some))
@@ -164,8 +181,9 @@ def run_counts() -> dict[str, int]:
 
 
 def snapshot() -> dict[str, Line]:
-    """All lines of all engines, scored rows only: what a change must not make worse."""
-    return {label: found for engine in accuracy.MEASURES for label, found in lines(engine).items()}
+    """All lines of all engines, rows that teach and rows held out apart: what a change must not make worse."""
+    teaching = (lines(engine, teaches=True) for engine in accuracy.MEASURES)
+    return {label: found for some in (*teaching, held_out()) for label, found in some.items()}
 
 
 def _show(label: str, x: Line) -> str:
@@ -189,6 +207,9 @@ def table() -> str:
     head = f"{'':66} {'n':>4} {'mean':>10} {'median':>10} {'worst':>10} {'other src':>9}"
     out = ["Scored rows: constants fitted without the row's own model family", head]
     out += [_show(*x) for engine in accuracy.MEASURES for x in lines(engine).items()]
+    out += ["", "Of these, held out: rows entered after the constants were chosen, which never teach one"]
+    groups = (" · version ", " · card ", " · architecture ")
+    out += [_show(*x) for x in held_out().items() if not any(name in x[0] for name in groups)]
     out += [
         "",
         "Shown apart: figures that stand in the note the constants came from, or that taught a rule",
@@ -203,6 +224,8 @@ def table() -> str:
     out += ["", f"llama.cpp KV buffer exact to the printed digits: {good} of {n}"]
     out += ["", "Inside our interval"]
     out += [f"  {label:64} {a:3d} of {b:3d}" for label, (a, b) in coverage().items()]
+    out += ["", "Inside our interval, held out rows alone"]
+    out += [f"  {label:64} {a:3d} of {b:3d}" for label, (a, b) in coverage(teaches=False).items()]
     out += _problems()
     out += ["", "Published by others"]
     out += [f"  {name}: {figures}" for name, figures in RIVALS]
